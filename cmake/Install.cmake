@@ -1,0 +1,15 @@
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+set_target_properties(vernier PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
+install(TARGETS vernier RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(TARGETS vernier_core EXPORT vernier LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+if(VERNIER_LEARN)
+  install(TARGETS vernier_learn LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/vernier DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(EXPORT vernier NAMESPACE vernier:: FILE vernier-targets.cmake DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/vernier)
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/vernier-config-version.cmake COMPATIBILITY SameMinorVersion)
+file(WRITE ${PROJECT_BINARY_DIR}/vernier-config.cmake
+     "include(\"\${CMAKE_CURRENT_LIST_DIR}/vernier-targets.cmake\")\n")
+install(FILES ${PROJECT_BINARY_DIR}/vernier-config.cmake ${PROJECT_BINARY_DIR}/vernier-config-version.cmake
+        DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/vernier)

@@ -1,0 +1,21 @@
+// What this CPU can do, asked once. A kernel's ISA name is one of these strings.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace vernier {
+
+// Instruction sets in rising order; each implies the ones before it on the machines we dispatch for.
+enum class Isa { scalar, avx2, avx512, avx512_vnni, amx };
+
+std::string_view name(Isa isa);
+bool supports(Isa isa);      // AMX includes the kernel's permission to use tiles
+Isa best_isa();              // the highest supported one, or what VERNIER_ISA / force_isa() says
+bool force_isa(std::string_view name);  // false when the CPU lacks it or the name is unknown
+
+std::string cpu_model();                    // "AMD EPYC ..."
+std::vector<std::string> cpu_features();    // "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", ...
+
+}  // namespace vernier

@@ -1,0 +1,70 @@
+// What a container registers (src/containers/UNITS): how a model in logical form lies on disk, and back.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "arch/source.h"
+#include "io/checkpoint.h"
+#include "io/safetensors.h"
+#include "vernier/format.h"
+
+namespace vernier {
+
+// What the pipeline decides about one weight, before any weight is read.
+struct WeightPlan {
+  std::string name;                 // logical tensor name
+  Shape shape;
+  std::optional<GridSpec> grid;     // none: copied in its stored type
+  DType dtype = DType::bf16;        // stored type when copied
+  bool column_groups = false;       // group_of_column is stored
+  std::optional<ActivationSpec> activation;  // quantizer on the linear's input; static scales are filled in later
+};
+
+// The whole output, before any weight is read.
+struct OutputPlan {
+  const Checkpoint* checkpoint = nullptr;
+  std::vector<WeightPlan> weights;       // every tensor of the output, source order
+  std::vector<std::string> ignored;      // module names of linears that stay in high precision
+  std::string recipe_yaml;
+  std::int64_t max_shard_bytes = std::int64_t{4} << 30;
+};
+
+// A tensor as it will lie in a file.
+struct PlacedTensor {
+  TensorEntry entry;
+  std::string weight;  // the WeightPlan it stores (a part of)
+};
+
+struct ContainerDescriptor {
+  std::string_view name;     // "compressed-tensors"
+  std::string_view summary;
+  // Whether this container can hold the plan; the refusal names the tensor and what the container lacks.
+  Status (*accepts)(const OutputPlan& plan);
+  // Tensors that one weight becomes, exact sizes, in the order encode() returns them.
+  std::vector<TensorEntry> (*layout)(const WeightPlan& weight);
+  // Bytes of a quantized weight, one Tensor per layout() entry. `plan.activation` has its static scale by now.
+  Result<std::vector<Tensor>> (*encode)(const WeightPlan& plan, const GridPart& part);
+  // config.json of the output.
+  Result<Json> (*config)(const OutputPlan& plan);
+  // Whether a folder is of this container, by its config.
+  bool (*recognizes)(const Json& config);
+  Result<std::unique_ptr<ModelSource>> (*open)(std::unique_ptr<Checkpoint> checkpoint);
+};
+
+std::span<const ContainerDescriptor* const> containers();
+Result<const ContainerDescriptor*> find_container(std::string_view name);
+
+// A model folder of any container, a plain float checkpoint included. Checks tensors against the architecture's graph:
+// a missing tensor or a wrong shape is an error, tensors the graph does not name are reported and otherwise ignored.
+Result<std::unique_ptr<ModelSource>> open_model(const std::string& folder);
+
+// Files of a model folder that are neither weights nor config.json (tokenizer, generation config, templates, licence):
+// copied verbatim into outputs.
+std::vector<std::string> companion_files(const std::string& folder);
+
+}  // namespace vernier

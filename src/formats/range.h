@@ -1,0 +1,31 @@
+// The Range seam: where a group's parameters come from. Works on any grid through params_from_range and encode.
+// Source: handbook, rounding, section 2.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+
+#include "vernier/format.h"
+
+namespace vernier {
+
+struct RangeSpec {
+  std::string method = "minmax";  // minmax | percentile | mse
+  double percentile = 99.9;       // of |w|; asymmetric grids use both tails
+  int grid = 100;                 // mse: candidates p = 1 - i/grid ...
+  double max_shrink = 0.2;        // ... for i < max_shrink * grid
+  double norm = 2.4;              // mse: exponent of the error
+};
+
+class Range {
+ public:
+  virtual ~Range() = default;
+  // Parameters for one group. `importance` weighs each value's error (empty: all 1).
+  virtual void fit(const Grid& grid, std::span<const float> values, std::span<const float> importance,
+                   std::span<float> params) const = 0;
+};
+
+Result<std::unique_ptr<Range>> make_range(const RangeSpec& spec);
+
+}  // namespace vernier

@@ -1,0 +1,74 @@
+// What a run will do, worked out from shapes alone: no weight is read.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "arch/graph.h"
+#include "base/json.h"
+#include "containers/container.h"
+#include "io/checkpoint.h"
+#include "io/safetensors.h"
+#include "methods/method.h"
+#include "vernier/recipe.h"
+
+namespace vernier {
+
+struct RunOptions {
+  std::string model, out;
+  std::string container;  // empty: compressed-tensors where it holds the result, else vernier
+  std::string calib;      // text or JSONL file, "self" or "random"; empty: self
+  std::string scratch;    // empty: OUT.run
+  std::string device = "cpu";
+  std::int64_t memory_bytes = 0;  // 0: three quarters of what is available
+  std::int64_t max_shard_bytes = std::int64_t{4} << 30;
+  bool fresh = false;     // discard an earlier run's state and output
+};
+
+struct PlannedShard {
+  std::string file;  // "model-00001-of-00003.safetensors"
+  SafetensorsPlan plan;
+};
+
+struct Stage {
+  std::string name;                 // "block forward", "hessian", "solve", "write"
+  std::int64_t peak_bytes = 0;      // resident, everything included
+};
+
+// How calibration is cut to fit the budget. Bytes of the output do not depend on any of it.
+struct Budget {
+  std::int64_t memory_bytes = 0;
+  std::int64_t micro_batch = 1;     // sequences forwarded at once
+};
+
+struct Plan {
+  RunOptions options;
+  Recipe recipe;
+  std::unique_ptr<Checkpoint> checkpoint;
+  std::optional<ModelGraph> graph;  // none: an architecture nobody described, quantized by tensor pattern
+  const ContainerDescriptor* container = nullptr;
+  OutputPlan output;
+  std::vector<PlannedShard> shards;
+  std::vector<std::string> companions;
+  std::vector<std::string> notes;   // choices and warnings worth printing
+  bool calibrated = false;
+  Budget budget;
+  std::vector<Stage> stages;
+  std::int64_t peak_bytes = 0;      // the largest stage
+  std::int64_t smallest_budget_bytes = 0;
+  std::int64_t scratch_bytes = 0;
+  std::int64_t output_bytes = 0;    // every file of the output
+  double flops = 0;
+  double seconds = 0;               // estimate from a probe; 0 when not probed
+
+  double bits_per_weight() const;   // over quantized weights, parameters included
+};
+
+// Refuses: shapes the grid cannot hold, an unknown method option, a budget below the smallest that works (named).
+Result<Plan> make_plan(const Recipe& recipe, const RunOptions& options, bool probe = true);
+Json plan_json(const Plan& plan);
+std::string plan_table(const Plan& plan);
+
+}  // namespace vernier

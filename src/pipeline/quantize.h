@@ -1,0 +1,34 @@
+// plan -> stream -> write, with a journal, so that a killed run continues where it stopped.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "pipeline/plan.h"
+
+namespace vernier {
+
+// One quantized weight, as a line of OUT.run/tensors.jsonl.
+struct TensorRecord {
+  std::string name;
+  GridSpec grid;
+  double bits_per_weight = 0;
+  SolveReport report;
+  double seconds = 0;
+  std::int64_t tokens = 0;  // calibration tokens its Hessian saw
+};
+
+struct QuantizeResult {
+  std::vector<TensorRecord> tensors;
+  std::int64_t output_bytes = 0;
+  std::int64_t peak_resident_bytes = 0;
+  double seconds = 0;          // of this process
+  bool resumed = false;
+  std::string container;
+};
+
+// Runs the plan into plan.options.out. An output with a matching journal is resumed; any other existing output is an
+// error unless options.fresh. Interrupted runs return ErrorCode::interrupted and leave a resumable state.
+Result<QuantizeResult> quantize(Plan plan);
+
+}  // namespace vernier

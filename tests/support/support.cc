@@ -1,0 +1,62 @@
+#include "support/support.h"
+
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+namespace vernier::testing {
+namespace fs = std::filesystem;
+
+TempDir::TempDir() {
+  std::string pattern = (fs::temp_directory_path() / "vernier-test-XXXXXX").string();
+  path_ = ::mkdtemp(pattern.data());
+}
+
+TempDir::~TempDir() {
+  std::error_code ignored;
+  fs::remove_all(path_, ignored);
+}
+
+std::string TempDir::path(const std::string& name) const { return name.empty() ? path_ : path_ + "/" + name; }
+
+std::string source_dir() { return VERNIER_SOURCE_DIR; }
+
+std::string bundled_model() { return source_dir() + "/models/books-6m"; }
+
+std::string shared_dir() {
+  const char* given = ::getenv("VERNIER_SHARED");
+  const std::string path = given ? given : source_dir() + "/../shared";
+  return fs::is_directory(path) ? path : std::string();
+}
+
+namespace {
+std::string slurp(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+}  // namespace
+
+Run run_vernier(const std::vector<std::string>& arguments) {
+  TempDir dir;
+  const std::string out = dir.path("out"), err = dir.path("err");
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (!::freopen(out.c_str(), "wb", stdout) || !::freopen(err.c_str(), "wb", stderr)) ::_exit(127);
+    std::vector<char*> argv{const_cast<char*>(VERNIER_BINARY)};
+    for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
+    argv.push_back(nullptr);
+    ::execv(VERNIER_BINARY, argv.data());
+    ::_exit(127);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), slurp(out), slurp(err)};
+}
+
+}  // namespace vernier::testing
