@@ -4,6 +4,7 @@
 //  - v -> attention -> o, one factor per value channel of a kv head, repeated over the query heads that share it
 //  - up -> multiply -> down, on the linear that is not behind the activation
 //  - fc1 -> relu -> fc2 (positive factors only)
+// A tied head is no consumer: its weight is the embedding's.
 #pragma once
 
 #include <string>

@@ -25,7 +25,7 @@ enum class OpKind {
   position_embedding,  // x + weight[position + offset]
   linear,              // x W^T + bias
   rms_norm,            // x / rms(x) * (unit_offset + weight); over slices of `slice` columns when slice > 0
-  layer_norm,          // (x - mean) / deviation * weight + bias
+  layer_norm,          // (x - mean) / deviation * weight + bias; without weight or bias where these are -1
   rope,                // rotary positions on heads of head_dim (half-split layout of Hugging Face)
   attention,           // inputs q, k, v; causal, grouped heads, optional sliding window
   silu,
@@ -121,6 +121,7 @@ class GraphBuilder {
   ValueId layer_norm(const std::string& module, ValueId x, float eps);
   ValueId unary(OpKind kind, const std::string& name, ValueId x);
   ValueId binary(OpKind kind, const std::string& name, ValueId a, ValueId b);
+  // A tensor of the checkpoint, each named once per graph; ops that share one share its id.
   TensorId tensor(std::string name, Shape shape);
   std::int64_t width(ValueId v) const { return graph_.values[v].width; }
   std::int32_t expert(ValueId v) const { return graph_.values[v].expert; }
