@@ -1,5 +1,9 @@
 #include "formats/packing.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include <bit>
 #include <cassert>
 #include <cstring>
@@ -12,26 +16,73 @@ static_assert(std::endian::native == std::endian::little);
 
 namespace {
 
-// Eight codes are exactly `bits` bytes, so whole octets of codes start on byte boundaries.
-template <int bits>
-void pack_octets(const std::uint8_t* codes, std::int64_t octets, std::byte* packed) {
-  constexpr std::uint64_t mask = (1u << bits) - 1;
+// Eight codes are exactly `bits` bytes, so whole octets of codes start on byte boundaries. An octet is moved as a word:
+// eight bytes to 8 * bits bits, or back.
+//
+// A whole word is loaded or stored where `left` bytes allow, which is far cheaper than exactly `bits` bytes: loads mask
+// the rest, and stores run in rising order, so the next one overwrites it.
+inline std::uint64_t load(const std::byte* packed, std::int64_t left, int bits) {
+  std::uint64_t word = 0;
+  if (left >= 8)
+    std::memcpy(&word, packed, 8);
+  else
+    std::memcpy(&word, packed, bits);
+  return word;
+}
+
+inline void store(std::uint64_t word, std::byte* packed, std::int64_t left, int bits) {
+  if (left >= 8)
+    std::memcpy(packed, &word, 8);
+  else
+    std::memcpy(packed, &word, bits);
+}
+
+void pack_octets_portable(const std::uint8_t* codes, std::int64_t octets, int bits, std::byte* packed) {
+  const std::uint64_t mask = (1u << bits) - 1;
   for (std::int64_t o = 0; o < octets; ++o, codes += 8, packed += bits) {
     std::uint64_t word = 0;
     for (int i = 0; i < 8; ++i) word |= (codes[i] & mask) << (i * bits);
-    std::memcpy(packed, &word, bits);
+    store(word, packed, (octets - o) * bits, bits);
   }
 }
 
-template <int bits>
-void unpack_octets(const std::byte* packed, std::int64_t octets, std::uint8_t* codes) {
-  constexpr std::uint64_t mask = (1u << bits) - 1;
+void unpack_octets_portable(const std::byte* packed, std::int64_t octets, int bits, std::uint8_t* codes) {
+  const std::uint64_t mask = (1u << bits) - 1;
   for (std::int64_t o = 0; o < octets; ++o, codes += 8, packed += bits) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, packed, bits);
+    std::uint64_t word = load(packed, (octets - o) * bits, bits);
     for (int i = 0; i < 8; ++i) codes[i] = static_cast<std::uint8_t>((word >> (i * bits)) & mask);
   }
 }
+
+#if defined(__x86_64__)
+__attribute__((target("bmi2"))) void pack_octets_bmi2(const std::uint8_t* codes, std::int64_t octets, int bits,
+                                                      std::byte* packed) {
+  const std::uint64_t mask = 0x0101010101010101u * ((1u << bits) - 1);
+  for (std::int64_t o = 0; o < octets; ++o, codes += 8, packed += bits) {
+    std::uint64_t word;
+    std::memcpy(&word, codes, 8);
+    word = _pext_u64(word, mask);
+    store(word, packed, (octets - o) * bits, bits);
+  }
+}
+
+__attribute__((target("bmi2"))) void unpack_octets_bmi2(const std::byte* packed, std::int64_t octets, int bits,
+                                                        std::uint8_t* codes) {
+  const std::uint64_t mask = 0x0101010101010101u * ((1u << bits) - 1);
+  for (std::int64_t o = 0; o < octets; ++o, codes += 8, packed += bits) {
+    std::uint64_t word = load(packed, (octets - o) * bits, bits);
+    word = _pdep_u64(word, mask);
+    std::memcpy(codes, &word, 8);
+  }
+}
+
+const bool has_bmi2 = __builtin_cpu_supports("bmi2");
+const auto pack_octets = has_bmi2 ? pack_octets_bmi2 : pack_octets_portable;
+const auto unpack_octets = has_bmi2 ? unpack_octets_bmi2 : unpack_octets_portable;
+#else
+const auto pack_octets = pack_octets_portable;
+const auto unpack_octets = unpack_octets_portable;
+#endif
 
 VN_VECTORIZED void unpack_nibbles(const std::byte* packed, std::int64_t pairs, std::uint8_t* codes) {
   const auto* bytes = reinterpret_cast<const std::uint8_t*>(packed);
@@ -40,14 +91,6 @@ VN_VECTORIZED void unpack_nibbles(const std::byte* packed, std::int64_t pairs, s
     codes[2 * i + 1] = bytes[i] >> 4;
   }
 }
-
-using PackOctets = void (*)(const std::uint8_t*, std::int64_t, std::byte*);
-using UnpackOctets = void (*)(const std::byte*, std::int64_t, std::uint8_t*);
-constexpr PackOctets pack_octets_of[] = {nullptr,        pack_octets<1>, pack_octets<2>, pack_octets<3>, pack_octets<4>,
-                                         pack_octets<5>, pack_octets<6>, pack_octets<7>, pack_octets<8>};
-constexpr UnpackOctets unpack_octets_of[] = {nullptr,          unpack_octets<1>, unpack_octets<2>,
-                                             unpack_octets<3>, unpack_octets<4>, unpack_octets<5>,
-                                             unpack_octets<6>, unpack_octets<7>, unpack_octets<8>};
 
 std::uint8_t code_at(const std::byte* packed, int bits, std::int64_t index) {
   const std::int64_t bit = index * bits;
@@ -63,13 +106,13 @@ void pack_bits(std::span<const std::uint8_t> codes, int bits, std::span<std::byt
   const auto count = static_cast<std::int64_t>(codes.size());
   assert(bits >= 1 && bits <= 8 && static_cast<std::int64_t>(packed.size()) >= packed_bytes(count, bits));
   const std::int64_t octets = count / 8;
-  pack_octets_of[bits](codes.data(), octets, packed.data());
+  pack_octets(codes.data(), octets, bits, packed.data());
   std::uint8_t last[8] = {};
   std::byte last_packed[8];
   const std::int64_t tail = count - 8 * octets, done = octets * bits, tail_bytes = packed_bytes(tail, bits);
   if (tail > 0) {
     std::memcpy(last, codes.data() + 8 * octets, tail);
-    pack_octets_of[bits](last, 1, last_packed);
+    pack_octets(last, 1, bits, last_packed);
     std::memcpy(packed.data() + done, last_packed, tail_bytes);
   }
   const std::size_t written = done + tail_bytes;
@@ -88,7 +131,7 @@ void unpack_bits(std::span<const std::byte> packed, int bits, std::int64_t first
   } else if (bits == 4) {
     unpack_nibbles(aligned, 4 * octets, codes.data() + i);
   } else {
-    unpack_octets_of[bits](aligned, octets, codes.data() + i);
+    unpack_octets(aligned, octets, bits, codes.data() + i);
   }
   for (i += 8 * octets; i < count; ++i) codes[i] = code_at(packed.data(), bits, first + i);
 }

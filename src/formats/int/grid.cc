@@ -8,13 +8,13 @@ namespace vernier {
 namespace {
 
 // The normal numbers of the types a scale is stored in; outside, a scale is clamped: below, because subnormal scales
-// lose precision and runtimes flush them; above, because infinity decodes to NaN.
+// lose precision and runtimes flush them; above, so that 255 steps are still finite.
 struct ScaleLimits {
   float lowest, highest;
 };
 ScaleLimits scale_limits(DType dtype) {
   if (dtype == DType::f16) return {0x1p-14f, 65504.0f};
-  return {0x1p-126f, 0x1.FEp127f};  // bf16
+  return {0x1p-126f, 0x1p119f};  // bf16
 }
 
 // One weight on the grid. `offset` is the zero point of signed codes, zero - half.
