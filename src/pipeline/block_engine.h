@@ -7,6 +7,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -21,27 +22,26 @@ namespace vernier {
 
 // What the plan decided for one linear of a block.
 struct LinearPlan {
-  std::shared_ptr<const Grid> grid;           // null: stays in high precision
+  std::shared_ptr<const Grid> grid;  // null: stays in high precision
   std::shared_ptr<const Range> range;
-  std::optional<ActivationSpec> activation;   // static scales are measured here
-  bool column_groups = false;                 // the container stores group_of_column
+  std::optional<ActivationSpec> activation;  // static scales are measured here
+  bool column_groups = false;                // the container stores group_of_column
 };
 
 // One finished tensor of the block: quantized, or float because a transform changed it.
 struct BlockTensor {
-  std::string name;                           // of the weight or vector
+  std::string name;  // of the weight or vector
   std::optional<GridPart> part;
-  std::optional<Tensor> dense;                // f32
-  std::optional<ActivationSpec> activation;   // with its static scale
+  std::optional<Tensor> dense;               // f32
+  std::optional<ActivationSpec> activation;  // with its static scale
   SolveReport report;
   double seconds = 0;
-  std::int64_t tokens = 0;                    // calibration tokens that reached the linear
+  std::int64_t tokens = 0;  // calibration tokens that reached the linear
 };
 using EmitTensor = std::function<Status(BlockTensor)>;
 
 struct BlockEngineOptions {
-  std::string scratch;              // folder for spill files
-  std::int64_t micro_batch = 1;     // sequences forwarded at once
+  std::string scratch;  // folder for spill files
   Recipe recipe;
 };
 
@@ -60,13 +60,21 @@ class BlockEngine {
   // Drops hidden.<block>, which no later block needs.
   virtual Status forget(int block) = 0;
 
-  // Called with the share of a block's work that was just done, in tokens x parameters.
+  // Called with the share of a block's work that was just done. The calls of one block add up to block_work().
   std::function<void(double)> on_progress;
+  // Calibration tokens x elements of the block's matrices.
+  static double block_work(const Graph& block, std::int64_t tokens);
 
-  // Resident bytes at the worst moment of one block, weights, Hessians, solver and forward included; and scratch bytes.
-  static std::int64_t peak_bytes(const Graph& block, const std::map<std::string, LinearPlan>& plans, const Recipe& recipe,
-                                 std::int64_t ctx, std::int64_t micro_batch);
-  static std::int64_t scratch_bytes(const Graph& block, const Recipe& recipe, std::int64_t samples, std::int64_t ctx);
+  // Sequences forwarded at once. A matter of ctx alone, whatever the budget: how a product is rounded may depend on how
+  // many rows it has, and the bytes of the output must not depend on memory.
+  static std::int64_t forward_sequences(std::int64_t ctx);
+
+  // Resident bytes at the worst moment of one block, weights, Hessians, solver and forward included, the process's own
+  // code and the caller's buffers not; and scratch bytes.
+  static std::int64_t peak_bytes(const Graph& block, const std::map<std::string, LinearPlan>& plans,
+                                 const Recipe& recipe, std::int64_t ctx);
+  static std::int64_t scratch_bytes(const Graph& block, const std::map<std::string, LinearPlan>& plans,
+                                    const Recipe& recipe, std::int64_t samples, std::int64_t ctx);
 };
 
 }  // namespace vernier

@@ -1,0 +1,143 @@
+#include "pipeline/block_statistics.h"
+
+#include <algorithm>
+#include <cmath>
+#include <mutex>
+
+#include "base/threads.h"
+
+namespace vernier {
+namespace {
+
+constexpr std::int64_t bins = 1 << 16;
+constexpr std::int64_t range_pieces = 16;
+constexpr std::int64_t channel_tile = 128;  // columns per worker
+constexpr float smallest_scale = 1e-5f;     // of an activation quantizer (handbook, transforms, B1)
+
+// The upper half of a float's pattern, in an order that rises with the value.
+std::uint32_t bin_of(float value) {
+  const std::uint32_t bits = __builtin_bit_cast(std::uint32_t, value) >> 16;
+  return bits & 0x8000 ? 0xFFFF - bits : bits | 0x8000;
+}
+
+float value_of(std::uint32_t bin) {
+  const std::uint32_t bits = bin & 0x8000 ? bin & 0x7FFF : 0xFFFF - bin;
+  return __builtin_bit_cast(float, bits << 16);
+}
+
+}  // namespace
+
+void RangeStatistics::add(Matrix<const float> x) {
+  if (x.rows == 0 || x.cols == 0) return;
+  std::mutex mutex;
+  parallel_ranges(x.rows, (x.rows + range_pieces - 1) / range_pieces, [&](std::int64_t first, std::int64_t last) {
+    float low = std::numeric_limits<float>::infinity(), high = -low;
+    std::vector<std::uint32_t> counts(counts_.size());
+    for (std::int64_t r = first; r < last; ++r) {
+      const float* row = x.row(r);
+      for (std::int64_t c = 0; c < x.cols; ++c) {
+        low = std::min(low, row[c]);
+        high = std::max(high, row[c]);
+      }
+      if (counts.empty()) continue;
+      for (std::int64_t c = 0; c < x.cols; ++c) ++counts[bin_of(row[c])];
+    }
+    std::lock_guard lock(mutex);
+    low_ = std::min(low_, low);
+    high_ = std::max(high_, high);
+    for (std::size_t i = 0; i < counts.size(); ++i) counts_[i] += counts[i];
+  });
+}
+
+void RangeStatistics::merge(const RangeStatistics& other) {
+  low_ = std::min(low_, other.low_);
+  high_ = std::max(high_, other.high_);
+  for (std::size_t i = 0; i < counts_.size(); ++i) counts_[i] += other.counts_[i];
+}
+
+float RangeStatistics::quantile(double share, bool magnitude) const {
+  const auto count = [&](std::int64_t bin) {
+    return magnitude ? counts_[bin] + counts_[bins - 1 - bin] : counts_[bin];  // -v mirrors v
+  };
+  const std::int64_t begin = magnitude ? bins / 2 : 0;
+  std::uint64_t total = 0, below = 0;
+  for (std::int64_t bin = begin; bin < bins; ++bin) total += count(bin);
+  const double wanted = std::max(1.0, std::ceil(share * static_cast<double>(total)));
+  for (std::int64_t bin = begin; bin < bins; ++bin) {
+    below += count(bin);
+    if (static_cast<double>(below) >= wanted) return value_of(static_cast<std::uint32_t>(bin));
+  }
+  return high_;
+}
+
+ActivationSpec RangeStatistics::calibrate(ActivationSpec spec, const ActivationRecipe& recipe) const {
+  float low = std::min(low_, 0.0f), high = std::max(high_, 0.0f);
+  float absmax = std::max(-low, high);
+  if (!counts_.empty()) {
+    const double share = recipe.percentile / 100;
+    low = std::min(quantile(1 - share, false), 0.0f);
+    high = std::max(quantile(share, false), 0.0f);
+    absmax = quantile(share, true);
+  }
+  const float levels = static_cast<float>((1 << spec.bits) - 1);
+  if (spec.symmetric) {
+    const float span = spec.full_range ? 2 * absmax / levels : absmax / static_cast<float>((1 << (spec.bits - 1)) - 1);
+    spec.scale = std::max(span, smallest_scale);
+    spec.zero = 0;
+  } else {
+    spec.scale = std::max((high - low) / levels, smallest_scale);
+    spec.zero = std::clamp(std::nearbyint(-low / spec.scale), 0.0f, levels);
+  }
+  return spec;
+}
+
+void shrink_to_pool(Hessian& hessian, const Hessian& pool) {
+  const double tokens = static_cast<double>(hessian.tokens());
+  const double tau = 0.1 * static_cast<double>(hessian.columns());
+  const float own = static_cast<float>(tokens / (tokens + tau)), shared = static_cast<float>(tau / (tokens + tau));
+  const Matrix<float> h = hessian.matrix();
+  const Matrix<const float> p = pool.matrix();
+  parallel_ranges(h.rows, 64, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t r = first; r < last; ++r) {
+      for (std::int64_t c = 0; c < h.cols; ++c) {
+        h(r, c) = tokens == 0 ? p(r, c) : own * h(r, c) + shared * p(r, c);
+      }
+    }
+  });
+}
+
+ChannelAccumulator::ChannelAccumulator(std::int64_t width)
+    : low_(width, std::numeric_limits<float>::infinity()),
+      high_(width, -std::numeric_limits<float>::infinity()),
+      sum_abs_(width) {}
+
+void ChannelAccumulator::add(Matrix<const float> x) {
+  parallel_ranges(x.cols, channel_tile, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t r = 0; r < x.rows; ++r) {
+      const float* row = x.row(r);
+      for (std::int64_t c = first; c < last; ++c) {
+        low_[c] = std::min(low_[c], row[c]);
+        high_[c] = std::max(high_[c], row[c]);
+        sum_abs_[c] += std::fabs(row[c]);
+      }
+    }
+  });
+  tokens_ += x.rows;
+}
+
+ChannelStats ChannelAccumulator::finish() const {
+  const std::size_t width = low_.size();
+  ChannelStats stats;
+  stats.tokens = tokens_;
+  for (auto* v : {&stats.absmax, &stats.mean_abs, &stats.min, &stats.max}) v->resize(width);
+  if (tokens_ == 0) return stats;
+  for (std::size_t c = 0; c < width; ++c) {
+    stats.min[c] = low_[c];
+    stats.max[c] = high_[c];
+    stats.absmax[c] = std::max(-low_[c], high_[c]);
+    stats.mean_abs[c] = static_cast<float>(sum_abs_[c] / static_cast<double>(tokens_));
+  }
+  return stats;
+}
+
+}  // namespace vernier
