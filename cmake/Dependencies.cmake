@@ -10,6 +10,7 @@ find_package(OpenMP REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(sentencepiece REQUIRED IMPORTED_TARGET sentencepiece)
 pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)
 
 # libtorch: Torch_DIR or CMAKE_PREFIX_PATH when given, else the package inside the project's own environment (./setup).
 if(VERNIER_LEARN)

@@ -17,6 +17,8 @@ function(vernier_layer name)
 endfunction()
 
 vernier_layer(base THIRD_PARTY fmt::fmt spdlog::spdlog nlohmann_json::nlohmann_json Threads::Threads OpenMP::OpenMP_CXX)
+set_source_files_properties(${PROJECT_SOURCE_DIR}/src/base/version.cc PROPERTIES
+                            COMPILE_DEFINITIONS VERNIER_VERSION="${PROJECT_VERSION}")
 vernier_layer(tensor BELOW base)
 vernier_layer(io BELOW tensor THIRD_PARTY PkgConfig::sentencepiece PkgConfig::pcre2)
 vernier_units(formats vernier/format.h FormatDescriptor formats format)

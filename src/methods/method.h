@@ -131,9 +131,16 @@ struct MethodDescriptor {
   std::unique_ptr<Transform> (*make_transform)(const Options&) = nullptr;  // role transform
   // Checks option values that a schema cannot express; null: none.
   Status (*validate)(const Options&) = nullptr;
+  // Solvers: whether these options yield group_of_column, which the container must then store; null: never.
+  bool (*column_groups)(const Options&) = nullptr;
 };
 
 std::span<const MethodDescriptor* const> methods();
 Result<const MethodDescriptor*> find_method(std::string_view name);
+
+// A choice's options, typed and completed from the method's schema. Unknown names (the nearest is suggested), wrong
+// types and values outside `choices` are refused.
+Result<Options> resolve_options(const MethodDescriptor& method,
+                                const std::vector<std::pair<std::string, std::string>>& given);
 
 }  // namespace vernier

@@ -37,12 +37,6 @@ struct Stage {
   std::int64_t peak_bytes = 0;      // resident, everything included
 };
 
-// How calibration is cut to fit the budget. Bytes of the output do not depend on any of it.
-struct Budget {
-  std::int64_t memory_bytes = 0;
-  std::int64_t micro_batch = 1;     // sequences forwarded at once
-};
-
 struct Plan {
   RunOptions options;
   Recipe recipe;
@@ -54,7 +48,7 @@ struct Plan {
   std::vector<std::string> companions;
   std::vector<std::string> notes;   // choices and warnings worth printing
   bool calibrated = false;
-  Budget budget;
+  std::int64_t memory_bytes = 0;    // the budget
   std::vector<Stage> stages;
   std::int64_t peak_bytes = 0;      // the largest stage
   std::int64_t smallest_budget_bytes = 0;
@@ -68,6 +62,8 @@ struct Plan {
 
 // Refuses: shapes the grid cannot hold, an unknown method option, a budget below the smallest that works (named).
 Result<Plan> make_plan(const Recipe& recipe, const RunOptions& options, bool probe = true);
+// model.safetensors.index.json of the output.
+std::string shard_index(const std::vector<PlannedShard>& shards);
 Json plan_json(const Plan& plan);
 std::string plan_table(const Plan& plan);
 

@@ -16,6 +16,7 @@ struct TensorRecord {
   SolveReport report;
   double seconds = 0;
   std::int64_t tokens = 0;  // calibration tokens its Hessian saw
+  std::optional<ActivationSpec> activation;  // on the linear's input, with its static scale
 };
 
 struct QuantizeResult {

@@ -1,0 +1,7 @@
+#pragma once
+
+namespace vernier {
+
+const char* version();  // "0.1.0"
+
+}  // namespace vernier

@@ -1,0 +1,7 @@
+#include "vernier/version.h"
+
+namespace vernier {
+
+const char* version() { return VERNIER_VERSION; }
+
+}  // namespace vernier

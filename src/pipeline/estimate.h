@@ -1,0 +1,22 @@
+// What a run costs, from shapes alone: resident bytes of each stage, scratch, arithmetic, and time from a short probe.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "pipeline/block_engine.h"
+#include "pipeline/plan.h"
+
+namespace vernier {
+
+// The linears of the plan as the block engine wants them.
+Result<std::map<std::string, LinearPlan>> linear_plans(const Plan& plan);
+
+// Fills budget, stages, peak, smallest budget, scratch and flops. over_budget when options.memory_bytes cannot hold the
+// smallest setting; the message names the stage and what would work.
+Status estimate_costs(Plan& plan, std::int64_t samples, std::int64_t ctx);
+
+// Seconds for plan.flops from a fraction of a second of real products on this machine.
+double probe_seconds(const Plan& plan);
+
+}  // namespace vernier

@@ -1,0 +1,188 @@
+#include "pipeline/plan.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+
+#include "arch/architecture.h"
+#include "base/fail.h"
+#include "base/memory.h"
+#include "io/files.h"
+#include "pipeline/estimate.h"
+#include "pipeline/plan_weights.h"
+
+namespace vernier {
+namespace {
+
+// The container the user named, or the first that holds the plan: compressed-tensors, then vernier.
+Result<const ContainerDescriptor*> choose_container(Plan& plan) {
+  if (!plan.options.container.empty()) {
+    VN_ASSIGN(const ContainerDescriptor* container, find_container(plan.options.container));
+    if (!container->accepts) {
+      return fail(ErrorCode::unsupported, "container {} is read only: it cannot hold quantized weights", container->name);
+    }
+    VN_TRY(container->accepts(plan.output));
+    return container;
+  }
+  VN_ASSIGN(const ContainerDescriptor* preferred, find_container("compressed-tensors"));
+  const Status status = preferred->accepts(plan.output);
+  if (status.ok()) return preferred;
+  plan.notes.push_back(fmt::format("container vernier, because compressed-tensors does not hold this: {}", status.error().message));
+  VN_ASSIGN(const ContainerDescriptor* fallback, find_container("vernier"));
+  VN_TRY(fallback->accepts(plan.output));
+  return fallback;
+}
+
+// Tensors in output order, cut into shards of at most max_shard_bytes.
+void place_tensors(Plan& plan) {
+  std::vector<std::vector<TensorEntry>> shards(1);
+  std::int64_t filled = 0;
+  for (const WeightPlan& weight : plan.output.weights) {
+    std::vector<TensorEntry> entries;
+    if (weight.grid) {
+      entries = plan.container->layout(weight);
+    } else {
+      entries.push_back({weight.name, weight.dtype, weight.shape, 0});
+    }
+    std::int64_t bytes = 0;
+    for (const TensorEntry& entry : entries) bytes += entry.bytes();
+    if (filled > 0 && filled + bytes > plan.output.max_shard_bytes) {
+      shards.emplace_back();
+      filled = 0;
+    }
+    filled += bytes;
+    shards.back().insert(shards.back().end(), entries.begin(), entries.end());
+  }
+  for (std::size_t i = 0; i < shards.size(); ++i) {
+    const std::string file = shards.size() == 1 ? std::string("model.safetensors")
+                                                : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
+    plan.shards.push_back({file, plan_safetensors(std::move(shards[i]), {{"format", "pt"}})});
+  }
+}
+
+std::int64_t file_bytes(const std::string& path) {
+  std::error_code ignored;
+  const auto size = std::filesystem::file_size(path, ignored);
+  return ignored ? 0 : static_cast<std::int64_t>(size);
+}
+
+Status check_source(const Checkpoint& checkpoint) {
+  const Json& config = checkpoint.config();
+  if (config.contains("quantization_config") && !config["quantization_config"].is_null()) {
+    return with_hint(fail(ErrorCode::unsupported, "{}: this checkpoint is already quantized", checkpoint.folder()),
+                     "quantize the float checkpoint it was made from");
+  }
+  return {};
+}
+
+// The graph, and whether every tensor it names is there in the right shape; unexpected tensors are noted.
+Status attach_graph(Plan& plan) {
+  auto graph = build_model_graph(plan.checkpoint->config(), plan.checkpoint->folder() + "/config.json");
+  if (!graph.ok()) {
+    if (graph.error().code != ErrorCode::unsupported) return std::move(graph).take_error();
+    if (plan.calibrated) {
+      return with_hint(fail(ErrorCode::unsupported, "{}; recipe {} needs to run the model", graph.error().message, plan.recipe.name),
+                       "a data-free recipe works on any architecture: --recipe w4a16-rtn");
+    }
+    plan.notes.push_back(fmt::format("{}: quantizing by tensor pattern", graph.error().message));
+    return {};
+  }
+  std::set<std::string> named;
+  for (const Graph* part : graph->graphs()) {
+    for (const TensorRef& tensor : part->tensors) {
+      VN_ASSIGN(const TensorView view, plan.checkpoint->view(tensor.name));
+      if (view.shape != tensor.shape) {
+        return with_hint(fail(ErrorCode::mismatch, "{}: tensor {}: config.json wants {}, the file has {}",
+                              plan.checkpoint->folder(), tensor.name, tensor.shape.text(), view.shape.text()),
+                         "config.json and the weights must come from the same model");
+      }
+      named.insert(tensor.name);
+    }
+  }
+  std::vector<std::string> unexpected;
+  for (const auto& entry : plan.checkpoint->entries()) {
+    if (!named.count(entry.tensor.name)) unexpected.push_back(entry.tensor.name);
+  }
+  if (!unexpected.empty()) {
+    plan.notes.push_back(fmt::format("{} tensor{} the architecture does not use {} copied unchanged: {}{}", unexpected.size(),
+                                     unexpected.size() == 1 ? "" : "s", unexpected.size() == 1 ? "is" : "are",
+                                     fmt::join(unexpected.begin(), unexpected.begin() + std::min<std::size_t>(3, unexpected.size()), ", "),
+                                     unexpected.size() > 3 ? ", ..." : ""));
+  }
+  plan.graph = std::move(*graph);
+  return {};
+}
+
+}  // namespace
+
+double Plan::bits_per_weight() const {
+  double bits = 0, weights = 0;
+  for (const WeightPlan& weight : output.weights) {
+    if (!weight.grid) continue;
+    const auto n = static_cast<double>(weight.shape.elements());
+    bits += n * make_grid(*weight.grid).value()->bits_per_weight(weight.shape[0], weight.shape[1]);
+    weights += n;
+  }
+  return weights > 0 ? bits / weights : 0;
+}
+
+Result<Plan> make_plan(const Recipe& recipe, const RunOptions& options, bool probe) {
+  Plan plan;
+  plan.options = options;
+  plan.recipe = recipe;
+  VN_ASSIGN(plan.checkpoint, Checkpoint::open(options.model));
+  VN_TRY(check_source(*plan.checkpoint));
+
+  VN_ASSIGN(const MethodDescriptor* solver, find_method(recipe.solver.name));
+  if (solver->role != MethodDescriptor::Role::solver) {
+    return fail(ErrorCode::invalid, "recipe {}: {} is a transform, not a solver", recipe.name, solver->name);
+  }
+  VN_ASSIGN(const Options solver_options, resolve_options(*solver, recipe.solver.options));
+  for (const MethodChoice& choice : recipe.transforms) {
+    VN_ASSIGN(const MethodDescriptor* transform, find_method(choice.name));
+    if (transform->role != MethodDescriptor::Role::transform) {
+      return fail(ErrorCode::invalid, "recipe {}: {} is a solver, not a transform", recipe.name, transform->name);
+    }
+    VN_TRY(resolve_options(*transform, choice.options));
+  }
+  const bool static_ranges = recipe.activations.bits < 16 && !recipe.activations.dynamic;
+  plan.calibrated = solver->needs_hessian || solver->needs_calibration || !recipe.transforms.empty() || static_ranges;
+  VN_TRY(attach_graph(plan));
+
+  plan.output.checkpoint = plan.checkpoint.get();
+  plan.output.recipe_yaml = recipe.yaml();
+  plan.output.max_shard_bytes = options.max_shard_bytes;
+  const bool column_groups = solver->column_groups && solver->column_groups(solver_options);
+  VN_ASSIGN(plan.output.weights, plan_weights(*plan.checkpoint, plan.graph ? &*plan.graph : nullptr, recipe, column_groups,
+                                              plan.output.ignored));
+  if (std::none_of(plan.output.weights.begin(), plan.output.weights.end(), [](const WeightPlan& w) { return w.grid.has_value(); })) {
+    return with_hint(fail(ErrorCode::invalid, "{}: recipe {} selects no tensor", options.model, recipe.name),
+                     "look at the names with `vernier inspect`, and at ignore and overrides in the recipe");
+  }
+  VN_ASSIGN(plan.container, choose_container(plan));
+  place_tensors(plan);
+
+  plan.companions = companion_files(options.model);
+  VN_ASSIGN(const Json config, plan.container->config(plan.output));
+  plan.output_bytes = static_cast<std::int64_t>(dump_json(config).size() + 1 + plan.output.recipe_yaml.size());
+  for (const PlannedShard& shard : plan.shards) plan.output_bytes += shard.plan.file_bytes();
+  if (plan.shards.size() > 1) plan.output_bytes += static_cast<std::int64_t>(shard_index(plan.shards).size());
+  for (const std::string& file : plan.companions) plan.output_bytes += file_bytes(options.model + "/" + file);
+
+  plan.memory_bytes = options.memory_bytes > 0 ? options.memory_bytes : available_bytes() / 4 * 3;
+  VN_TRY(estimate_costs(plan, recipe.calibration.samples, recipe.calibration.ctx));
+  if (probe) plan.seconds = probe_seconds(plan);
+  return plan;
+}
+
+std::string shard_index(const std::vector<PlannedShard>& shards) {
+  Json map = Json::object();
+  std::int64_t total = 0;
+  for (const PlannedShard& shard : shards) {
+    total += shard.plan.data_bytes;
+    for (const TensorEntry& entry : shard.plan.entries) map[entry.name] = shard.file;
+  }
+  return dump_json(Json{{"metadata", {{"total_size", total}}}, {"weight_map", map}}) + "\n";
+}
+
+}  // namespace vernier

@@ -1,0 +1,123 @@
+#include "pipeline/plan_weights.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/fail.h"
+#include "pipeline/glob.h"
+
+namespace vernier {
+namespace {
+
+constexpr std::int64_t smallest_side = 32;  // of a matrix that is worth quantizing when only its shape is known
+
+bool is_ignored(const Recipe& recipe, const std::string& name) {
+  return std::any_of(recipe.ignore.begin(), recipe.ignore.end(),
+                     [&](const std::string& pattern) { return match_glob(pattern, name); });
+}
+
+// Names of the weights that some linear (or the embedding) multiplies with.
+struct MatrixNames {
+  std::set<std::string> linear, embedding;
+};
+
+MatrixNames matrix_names(const ModelGraph& model) {
+  MatrixNames names;
+  for (const Graph* graph : model.graphs()) {
+    for (const Op& op : graph->ops) {
+      if (op.weight < 0) continue;
+      if (op.kind == OpKind::linear) names.linear.insert(graph->tensors[op.weight].name);
+      if (op.kind == OpKind::embedding) names.embedding.insert(graph->tensors[op.weight].name);
+    }
+  }
+  return names;
+}
+
+std::string module_of(const std::string& weight) {
+  constexpr std::string_view suffix = ".weight";
+  return weight.ends_with(suffix) ? weight.substr(0, weight.size() - suffix.size()) : weight;
+}
+
+}  // namespace
+
+WeightSpec weight_spec_for(const Recipe& recipe, const std::string& name) {
+  for (const TensorOverride& rule : recipe.overrides) {
+    if (match_glob(rule.match, name)) return rule.weights;
+  }
+  return recipe.weights;
+}
+
+GridSpec grid_spec(const WeightSpec& weights, DType stored) {
+  GridSpec spec;
+  spec.format = weights.format;
+  spec.bits = weights.bits;
+  spec.symmetric = weights.is_symmetric();
+  spec.group = weights.group_size();
+  spec.scale_dtype = weights.scale_dtype == "f16"    ? DType::f16
+                     : weights.scale_dtype == "bf16" ? DType::bf16
+                     : stored == DType::bf16         ? DType::bf16
+                                                     : DType::f16;
+  return spec;
+}
+
+RangeSpec range_spec(const WeightSpec& weights) {
+  RangeSpec spec;
+  spec.method = weights.range;
+  spec.percentile = weights.percentile;
+  spec.grid = weights.mse_grid;
+  spec.max_shrink = weights.mse_max_shrink;
+  spec.norm = weights.mse_norm;
+  return spec;
+}
+
+std::optional<ActivationSpec> activation_spec(const ActivationRecipe& activations) {
+  if (activations.bits >= 16) return std::nullopt;
+  ActivationSpec spec;
+  spec.bits = activations.bits;
+  spec.symmetric = activations.symmetric;
+  spec.dynamic = activations.dynamic;
+  spec.per_token = activations.dynamic && activations.granularity == "token";
+  return spec;
+}
+
+Result<std::vector<WeightPlan>> plan_weights(const Checkpoint& checkpoint, const ModelGraph* graph, const Recipe& recipe,
+                                             bool column_groups, std::vector<std::string>& ignored_modules) {
+  const MatrixNames names = graph ? matrix_names(*graph) : MatrixNames{};
+  std::vector<WeightPlan> plans;
+  std::set<std::string> ignored;
+  for (const Checkpoint::Entry& entry : checkpoint.entries()) {
+    const TensorEntry& tensor = entry.tensor;
+    WeightPlan plan;
+    plan.name = tensor.name;
+    plan.shape = tensor.shape;
+    plan.dtype = tensor.dtype;
+    const bool linear = graph ? names.linear.count(tensor.name) > 0
+                              : tensor.shape.rank() == 2 && tensor.shape[0] >= smallest_side &&
+                                    tensor.shape[1] >= smallest_side && tensor.name.ends_with(".weight");
+    const bool matrix = linear || names.embedding.count(tensor.name) > 0;
+    const WeightSpec weights = weight_spec_for(recipe, tensor.name);
+    const bool chosen = matrix && is_float(tensor.dtype) && weights.bits < 16 && !is_ignored(recipe, tensor.name);
+    if (chosen) {
+      plan.grid = grid_spec(weights, tensor.dtype);
+      const auto grid = make_grid(*plan.grid);
+      if (!grid.ok()) return fail(grid.error().code, "tensor {}: {}", tensor.name, grid.error().text());
+      plan.column_groups = column_groups && plan.grid->group > 0;
+      if (linear) plan.activation = activation_spec(recipe.activations);
+    } else if (linear) {
+      ignored.insert(module_of(tensor.name));
+    }
+    plans.push_back(std::move(plan));
+  }
+  // A tied head has no tensor of its own, but runtimes look for its module among the exceptions.
+  if (graph && !graph->head.ops.empty()) {
+    const Op& head = graph->head.ops.back();
+    const bool quantized = std::any_of(plans.begin(), plans.end(), [&](const WeightPlan& p) {
+      return p.grid && head.weight >= 0 && p.name == graph->head.tensors[head.weight].name;
+    });
+    if (!quantized) ignored.insert(head.name);
+  }
+  ignored_modules.assign(ignored.begin(), ignored.end());
+  return plans;
+}
+
+}  // namespace vernier

@@ -1,0 +1,28 @@
+// Which tensors a recipe quantizes, and on which grid: names and shapes only.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "arch/graph.h"
+#include "containers/container.h"
+#include "formats/range.h"
+#include "io/checkpoint.h"
+#include "vernier/recipe.h"
+
+namespace vernier {
+
+// One plan per tensor of the checkpoint, in its order. `graph` is null for architectures nobody described: then every
+// float matrix with at least 32 rows and columns that no ignore pattern matches is a linear.
+Result<std::vector<WeightPlan>> plan_weights(const Checkpoint& checkpoint, const ModelGraph* graph, const Recipe& recipe,
+                                             bool column_groups, std::vector<std::string>& ignored_modules);
+
+// The weight settings a recipe gives tensor `name`; bits 16 means untouched.
+WeightSpec weight_spec_for(const Recipe& recipe, const std::string& name);
+GridSpec grid_spec(const WeightSpec& weights, DType stored);
+RangeSpec range_spec(const WeightSpec& weights);
+std::optional<ActivationSpec> activation_spec(const ActivationRecipe& activations);
+
+}  // namespace vernier
