@@ -12,8 +12,8 @@
 
 namespace vernier {
 
-// weights.* of a recipe, or of one override. Unset keys take the defaults of the number of bits: symmetric groups of 128
-// at 4 bits and above, asymmetric groups of 64 below.
+// weights.* of a recipe, or of one override. Unset keys take the defaults of the number of bits: symmetric groups of
+// 128 at 4 bits and above, asymmetric groups of 64 below.
 struct WeightSpec {
   std::string format = "int";
   int bits = 4;
@@ -31,7 +31,7 @@ struct WeightSpec {
 };
 
 struct ActivationRecipe {
-  int bits = 16;          // 16: not quantized
+  int bits = 16;  // 16: not quantized
   bool symmetric = true;
   bool dynamic = true;
   std::string granularity = "token";  // token | tensor (static is always per tensor)
@@ -40,8 +40,8 @@ struct ActivationRecipe {
 };
 
 struct TensorOverride {
-  std::string match;  // glob on the weight's name: "*.down_proj.weight"
-  WeightSpec weights; // the recipe's, with this override's keys replaced; bits 16 keeps high precision
+  std::string match;   // glob on the weight's name: "*.down_proj.weight"
+  WeightSpec weights;  // the recipe's, with this override's keys replaced; bits 16 keeps high precision
 };
 
 // A method by name with the options given for it; the rest are its defaults.
@@ -56,7 +56,8 @@ struct Recipe {
   ActivationRecipe activations;
   std::vector<MethodChoice> transforms;
   MethodChoice solver{"rtn", {}};
-  std::vector<std::string> ignore{"*lm_head*", "*embed*", "*router*", "*.gate.weight", "*.mlp.gate.weight"};  // globs: stay as they are
+  // Globs of weights that stay as they are: head, embeddings and the projections beside them, expert routers.
+  std::vector<std::string> ignore{"*lm_head*", "*embed*", "*project_in*", "*project_out*", "*router*", "*.gate.weight"};
   std::vector<TensorOverride> overrides;  // the first match wins
   struct Calibration {
     std::int64_t samples = 128, ctx = 512;
@@ -65,15 +66,17 @@ struct Recipe {
     bool propagate = true;        // later blocks see quantized earlier ones
     std::string spill = "bf16";   // element type of activations between passes: bf16 | f32
   } calibration;
-  std::string compute = "f32";    // f32 | bf16: products of the calibration forward
+  std::string compute = "f32";  // f32 | bf16: products of the calibration forward
 
   // The resolved recipe as YAML, every key present, stable order: what is journaled and stored beside the output.
   std::string yaml() const;
 };
 
 // `recipe`: a built-in name ("w4a16-gptq") or a path to a YAML file; then each "key=value" of `sets`. A key may be
-// shortened to its last parts when that is unique ("group" for weights.group, "gptq.damp" for solver options).
-// Unknown keys are refused with the nearest known one.
+// shortened to its last parts when that is unique ("group" for weights.group, "gptq.damp" or "damp" for solver
+// options); where weights and another section end alike ("bits"), weights is meant. `solver=rtn` and `transforms=[awq]`
+// work too. Unknown keys are refused with the nearest known one; errors name file and line. What comes back is
+// resolved: symmetric and group are set everywhere, methods carry all their options.
 Result<Recipe> load_recipe(const std::string& recipe, const std::vector<std::string>& sets = {});
 Result<Recipe> parse_recipe(std::string_view yaml, std::string_view where, const std::vector<std::string>& sets = {});
 std::vector<std::string> recipe_names();  // built in
