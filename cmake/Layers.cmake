@@ -20,7 +20,7 @@ vernier_layer(base THIRD_PARTY fmt::fmt spdlog::spdlog nlohmann_json::nlohmann_j
 set_source_files_properties(${PROJECT_SOURCE_DIR}/src/base/version.cc PROPERTIES
                             COMPILE_DEFINITIONS VERNIER_VERSION="${PROJECT_VERSION}")
 vernier_layer(tensor BELOW base)
-vernier_layer(io BELOW tensor THIRD_PARTY PkgConfig::sentencepiece PkgConfig::pcre2)
+vernier_layer(io BELOW tensor THIRD_PARTY PkgConfig::sentencepiece PkgConfig::pcre2 PkgConfig::utf8proc)
 vernier_units(formats vernier/format.h FormatDescriptor formats format)
 vernier_layer(formats BELOW io SOURCES ${vernier_units_source})
 vernier_layer(kernels BELOW formats THIRD_PARTY DNNL::dnnl)
@@ -73,7 +73,7 @@ if(VERNIER_LEARN)
   file(GLOB_RECURSE learn_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/learn/*.cc)
   add_library(vernier_learn SHARED ${learn_sources})
   target_link_libraries(vernier_learn PUBLIC vernier_core PRIVATE ${TORCH_LIBRARIES} fmt::fmt nlohmann_json::nlohmann_json)
-  target_precompile_headers(vernier_learn PRIVATE <torch/torch.h>)
+  target_precompile_headers(vernier_learn PRIVATE <ATen/ATen.h>)
   target_compile_options(vernier_learn PRIVATE ${TORCH_CXX_FLAGS})
 endif()
 
