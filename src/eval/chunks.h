@@ -9,9 +9,9 @@
 namespace vernier {
 
 struct Chunking {
-  std::int64_t rows = 0;     // tokens per chunk; a multiple of the piece length
-  bool stream = false;       // give weights' pages back after each block
-  std::int64_t bytes = 0;    // resident at the worst moment, everything included
+  std::int64_t rows = 0;   // tokens per chunk; a multiple of the piece length
+  bool stream = false;     // give weights' pages back after each block
+  std::int64_t bytes = 0;  // resident at the worst moment, everything included
 };
 
 // For pieces of `length` tokens through every model of `models`, one model at a time. memory_bytes 0: unbounded, the

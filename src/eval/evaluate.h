@@ -17,13 +17,13 @@ Result<Protocol> parse_protocol(std::string_view name);
 
 struct EvalOptions {
   std::int64_t ctx = 256;
-  std::int64_t max_tokens = 0;       // the first N tokens of the text; 0: all
+  std::int64_t max_tokens = 0;  // the first N tokens of the text; 0: all
   Protocol protocol = Protocol::window;
-  std::int64_t memory_bytes = 0;     // 0: unbounded; else weights are streamed and chunks cut to fit
+  std::int64_t memory_bytes = 0;  // 0: unbounded; else weights are streamed and chunks cut to fit
 };
 
 struct EvalResult {
-  Json figures;             // keys of the metrics: perplexity, kl_mean, kl_median, kl_p99, top1_agreement, reference_perplexity
+  Json figures;  // keys of the metrics: perplexity, kl_mean, kl_median, kl_p99, top1_agreement, reference_perplexity
   std::int64_t tokens = 0;  // scored
   double seconds = 0;
   std::int64_t peak_resident_bytes = 0;

@@ -12,14 +12,19 @@ namespace vernier {
 
 struct CalibrationSet {
   std::int64_t samples = 0, ctx = 0;
-  std::vector<TokenId> ids;      // [samples * ctx]; each sample is BOS (where the model has one) + consecutive tokens
-  std::string description;       // "128 x 512 of books-calib.txt"
+  std::vector<TokenId> ids;  // [samples * ctx]; each sample is BOS (where the model has one) + consecutive tokens
+  std::string description;   // "128 x 512 of books-calib.txt"
   std::string fingerprint;
 };
 
-// `from`: a file path, "self" (sampled from `source`), or "random". Samples do not overlap and are picked by seed.
-// Errors: an empty or too short text (tokens wanted, tokens found), invalid JSON lines (line number).
+// `from`: a file path (".jsonl" and ".json": one {"text": ...} or {"messages": [{"role", "content"}, ...]} a line,
+// documents joined into one stream; anything else: plain text), "self" (sampled from `source` at temperature 1), or
+// "random" (uniform ids).
+// A text is cut into non-overlapping pieces of ctx - 1 tokens, each led by BOS; a model without BOS gets pieces of ctx.
+// Seed 0 takes the first `samples` pieces in the order of the text, any other seed a seeded choice of all of them.
+// memory_bytes (0: unbounded) only decides whether `self` streams the weights; the ids do not depend on it.
+// Errors: an empty or too short text (samples wanted and found), invalid JSON lines (line number).
 Result<CalibrationSet> load_calibration(const ModelSource& source, const std::string& from,
-                                        const Recipe::Calibration& options);
+                                        const Recipe::Calibration& options, std::int64_t memory_bytes = 0);
 
 }  // namespace vernier

@@ -1,0 +1,199 @@
+// vernier doctor: what this machine and this build can do, measured where that is quick.
+#include <dlfcn.h>
+#include <fmt/format.h>
+#include <link.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <filesystem>
+
+#include "base/cpu.h"
+#include "base/memory.h"
+#include "base/threads.h"
+#include "cli/output.h"
+#include "cli/table.h"
+#include "kernels/ops.h"
+#include "vernier/version.h"
+
+namespace vernier {
+namespace {
+
+double seconds_of(const std::function<void()>& work) {
+  const auto begun = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+}
+
+// Bytes per second of reading memory that no cache holds, on `workers` threads; the best of three passes.
+double read_bytes_per_s(int workers) {
+  const std::int64_t words_each = (std::int64_t{256} << 20) / 8 / workers;
+  std::vector<std::uint64_t> memory(words_each * workers, 1);
+  std::vector<std::uint64_t> sums(workers);
+  double best = 0;
+  for (int pass = 0; pass < 3; ++pass) {
+    const double seconds = seconds_of([&] {
+      parallel_for(workers, [&](std::int64_t w) {
+        const std::uint64_t* at = memory.data() + w * words_each;
+        std::uint64_t lanes[8] = {};
+        for (std::int64_t i = 0; i + 8 <= words_each; i += 8) {
+          for (int k = 0; k < 8; ++k) lanes[k] += at[i + k];
+        }
+        for (const std::uint64_t lane : lanes) sums[w] += lane;
+      });
+    });
+    best = std::max(best, static_cast<double>(words_each * workers * 8) / seconds);
+  }
+  // The sums are used, or the reads could be optimised away.
+  return sums[0] == 0 ? 0 : best;
+}
+
+// Float operations per second of square products, one per worker at a time; the best of three passes.
+double sgemm_flops_per_s(int workers) {
+  constexpr std::int64_t n = 768;
+  std::vector<float> a(n * n, 0.5f), b(n * n, 0.25f), c(n * n * workers);
+  double best = 0;
+  for (int pass = 0; pass < 4; ++pass) {
+    const double seconds = seconds_of([&] {
+      parallel_for(workers, [&](std::int64_t w) {
+        kernels::sgemm({a.data(), n, n}, {b.data(), n, n}, true, {c.data() + w * n * n, n, n});
+      });
+    });
+    if (pass > 0) best = std::max(best, 2.0 * n * n * n * workers / seconds);
+  }
+  return best;
+}
+
+// Where a loaded library whose file name contains `part` really lies; empty when none is.
+std::string loaded_library(const std::string& part) {
+  struct Search {
+    std::string part, path;
+  } search{part, {}};
+  ::dl_iterate_phdr(
+      [](dl_phdr_info* info, std::size_t, void* data) {
+        auto& wanted = *static_cast<Search*>(data);
+        const std::string path = info->dlpi_name;
+        if (path.substr(path.find_last_of('/') + 1).find(wanted.part) == std::string::npos) return 0;
+        wanted.path = path;
+        return 1;
+      },
+      &search);
+  std::error_code failed;
+  const auto real = std::filesystem::canonical(search.path, failed);
+  return failed ? search.path : real.string();
+}
+
+template <class Function>
+Function loaded_symbol(const char* name) {
+  return reinterpret_cast<Function>(::dlsym(RTLD_DEFAULT, name));
+}
+
+// The two C libraries say which version is loaded, through the first fields of a struct and a text buffer of theirs;
+// the file name says it for SentencePiece.
+std::string onednn_version() {
+  struct Version {
+    int major, minor, patch;
+  };
+  const auto version = loaded_symbol<const Version* (*)()>("dnnl_version");
+  if (!version) return "not loaded";
+  return fmt::format("{}.{}.{}", version()->major, version()->minor, version()->patch);
+}
+
+std::string pcre2_version() {
+  constexpr std::uint32_t config_version = 11;
+  const auto config = loaded_symbol<int (*)(std::uint32_t, void*)>("pcre2_config_8");
+  if (!config) return "not loaded";
+  const int length = config(config_version, nullptr);
+  std::string text(length > 0 ? length : 1, '\0');
+  config(config_version, text.data());
+  return text.c_str();
+}
+
+std::string file_name(const std::string& path) {
+  return path.empty() ? "not loaded" : path.substr(path.find_last_of('/') + 1);
+}
+
+std::string learn_library() {
+  if (void* handle = ::dlopen("libvernier_learn.so", RTLD_LAZY | RTLD_LOCAL)) {
+    ::dlclose(handle);
+    return "available";
+  }
+  const char* why = ::dlerror();
+  const std::string reason = why ? why : "";
+  if (reason.find("libvernier_learn.so: cannot open") != std::string::npos) return "not built";
+  return "cannot be opened: " + reason;
+}
+
+Json examine(bool measure) {
+  Json json;
+  json["version"] = version();
+  json["cpu"] = cpu_model();
+  json["features"] = cpu_features();
+  json["isa"] = name(best_isa());
+  json["amx_tiles"] = supports(Isa::amx) ? "permitted" : "not available";
+  json["cores"] = available_cores();
+  json["threads"] = thread_count();
+  json["memory_bytes"] = static_cast<std::int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGESIZE);
+  json["available_bytes"] = available_bytes();
+  json["libraries"]["onednn"] = onednn_version();
+  json["libraries"]["sentencepiece"] = file_name(loaded_library("sentencepiece"));
+  json["libraries"]["pcre2"] = pcre2_version();
+  json["libraries"]["openmp"] = file_name(loaded_library("omp"));
+  json["vernier_learn"] = learn_library();
+  if (measure) {
+    json["read_bytes_per_s_one_thread"] = read_bytes_per_s(1);
+    json["read_bytes_per_s"] = read_bytes_per_s(thread_count());
+    json["sgemm_flops_per_s"] = sgemm_flops_per_s(thread_count());
+  }
+  return json;
+}
+
+std::string cell(const std::string& key, const Json& value) {
+  if (key.ends_with("_bytes")) return format_bytes(value.get<std::int64_t>());
+  if (key.starts_with("read_bytes")) return fmt::format("{:.1f} GB/s", value.get<double>() / 1e9);
+  if (key.starts_with("sgemm")) return fmt::format("{:.0f} GFLOP/s", value.get<double>() / 1e9);
+  if (!value.is_array()) return value.is_string() ? value.get<std::string>() : value.dump();
+  std::string text;
+  for (const Json& item : value) text += (text.empty() ? "" : " ") + item.get<std::string>();
+  return text;
+}
+
+struct DoctorCommand {
+  CommonOptions common;
+  bool no_measure = false;
+};
+
+int run_doctor(const DoctorCommand& command) {
+  command.common.apply();
+  const Json json = examine(!command.no_measure);
+  if (command.common.json) {
+    print_json(json);
+    return exit_ok;
+  }
+  Table table({{"what"}, {"found", Table::Align::left, false}});
+  for (const auto& [key, value] : json.items()) {
+    if (!value.is_object()) {
+      table.add({key, cell(key, value)});
+      continue;
+    }
+    for (const auto& [inner, text] : value.items()) table.add({inner, cell(inner, text)});
+  }
+  print_table(table);
+  return exit_ok;
+}
+
+std::function<int()> setup(CLI::App& app) {
+  auto command = std::make_shared<DoctorCommand>();
+  app.add_flag("--no-measure", command->no_measure, "skip the bandwidth and product rates");
+  add_common_options(app, command->common);
+  app.footer("Examples:\n  vernier doctor\n  vernier doctor --threads 1 --json");
+  return [command] { return run_doctor(*command); };
+}
+
+}  // namespace
+
+namespace units {
+extern const CommandDescriptor command_doctor;
+const CommandDescriptor command_doctor = {"doctor", "What this machine and this build can do", setup};
+}  // namespace units
+}  // namespace vernier
