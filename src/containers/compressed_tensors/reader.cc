@@ -1,0 +1,94 @@
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <unordered_set>
+
+#include "arch/architecture.h"
+#include "base/fail.h"
+#include "containers/compressed_tensors/compressed_tensors.h"
+#include "containers/compressed_tensors/matrix.h"
+#include "containers/compressed_tensors/scheme.h"
+#include "containers/stored_source.h"
+#include "tensor/convert.h"
+
+namespace vernier::compressed_tensors {
+namespace {
+
+constexpr std::string_view kPacked = ".weight_packed";
+constexpr std::string_view kScale = ".weight_scale";
+
+// The module whose quantized weight `entry` holds, or "".
+std::string quantized_module(const Checkpoint& checkpoint, const TensorEntry& entry) {
+  if (entry.name.ends_with(kPacked)) return entry.name.substr(0, entry.name.size() - kPacked.size());
+  if (!entry.name.ends_with(".weight") || entry.dtype != DType::i8) return {};
+  std::string module = entry.name.substr(0, entry.name.size() - std::string_view(".weight").size());
+  return checkpoint.find(module + std::string(kScale)) ? module : std::string();
+}
+
+// One number of a static input quantizer, or an error that names it.
+Result<float> scalar(const Checkpoint& checkpoint, const std::string& name) {
+  VN_ASSIGN(const TensorView view, checkpoint.view(name));
+  if (view.shape.elements() != 1)
+    return fail(ErrorCode::mismatch, "{}: tensor {} has shape {}, wanted one element", checkpoint.folder(), name,
+                view.shape.text());
+  if (view.dtype == DType::i8) {
+    std::int8_t value;
+    std::memcpy(&value, view.bytes.data(), 1);
+    return static_cast<float>(value);
+  }
+  VN_ASSIGN(const Tensor value, to_float_tensor(view, checkpoint.folder() + ": " + name));
+  return value.as<float>()[0];
+}
+
+Result<std::optional<ActivationSpec>> activation_of(const Checkpoint& checkpoint, const Group& group,
+                                                    const std::string& module, std::vector<std::string>& stored) {
+  std::optional<ActivationSpec> activation = group.activation;
+  if (!activation || activation->dynamic) return activation;
+  const std::string scale = module + ".input_scale", zero = module + ".input_zero_point";
+  VN_ASSIGN(activation->scale, scalar(checkpoint, scale));
+  if (!std::isfinite(activation->scale) || activation->scale <= 0)
+    return fail(ErrorCode::invalid, "{}: tensor {} is {}, wanted a positive number", checkpoint.folder(), scale,
+                activation->scale);
+  stored.push_back(scale);
+  if (!activation->symmetric) {
+    VN_ASSIGN(const float signed_zero, scalar(checkpoint, zero));
+    activation->zero = signed_zero + static_cast<float>(1 << (activation->bits - 1));
+    stored.push_back(zero);
+  } else if (checkpoint.find(zero)) {
+    stored.push_back(zero);  // written by some releases, all zero
+  }
+  return activation;
+}
+
+Result<LogicalTensor> quantized_tensor(const Checkpoint& checkpoint, const Scheme& scheme, const std::string& module) {
+  VN_ASSIGN(const Group* group, scheme.group_of(module));
+  VN_ASSIGN(const ModuleTensors tensors, find_tensors(checkpoint, *group, module));
+  LogicalTensor logical;
+  logical.stored = tensors.names;
+  std::int64_t bytes = 0;
+  for (const std::string& name : tensors.names) bytes += checkpoint.find(name)->tensor.bytes();
+  logical.info = {module + ".weight", Shape{tensors.rows, tensors.cols}, tensors.format_text(), bytes};
+  VN_ASSIGN(logical.activation, activation_of(checkpoint, *group, module, logical.stored));
+  logical.open = [tensors](const Checkpoint& from) { return open_matrix(from, tensors); };
+  return logical;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ModelSource>> open(std::unique_ptr<Checkpoint> checkpoint) {
+  VN_ASSIGN(const Scheme scheme, parse_scheme(checkpoint->config(), checkpoint->folder() + "/config.json"));
+  VN_ASSIGN(ModelGraph graph, graph_of(*checkpoint));
+  std::vector<LogicalTensor> tensors;
+  std::unordered_set<std::string> claimed;
+  for (const Checkpoint::Entry& entry : checkpoint->entries()) {
+    const std::string module = quantized_module(*checkpoint, entry.tensor);
+    if (module.empty()) continue;
+    VN_ASSIGN(LogicalTensor tensor, quantized_tensor(*checkpoint, scheme, module));
+    claimed.insert(tensor.stored.begin(), tensor.stored.end());
+    tensors.push_back(std::move(tensor));
+  }
+  append_plain_tensors(*checkpoint, claimed, tensors);
+  return StoredSource::make(std::move(checkpoint), std::move(graph), "compressed-tensors", std::move(tensors));
+}
+
+}  // namespace vernier::compressed_tensors

@@ -1,0 +1,58 @@
+// Plain float checkpoints as Hugging Face saves them.
+#include "containers/container.h"
+#include "base/fail.h"
+#include "containers/stored_source.h"
+
+namespace vernier {
+namespace {
+
+Status accepts(const OutputPlan& plan) {
+  for (const WeightPlan& weight : plan.weights)
+    if (weight.grid)
+      return with_hint(fail(ErrorCode::unsupported, "container safetensors holds floats only, but {} becomes {}",
+                            weight.name, weight.grid->text()),
+                       "--container vernier holds anything");
+  return {};
+}
+
+std::vector<TensorEntry> layout(const WeightPlan& weight) { return {{weight.name, weight.dtype, weight.shape}}; }
+
+Result<std::vector<Tensor>> encode(const WeightPlan& plan, const GridPart&) {
+  return fail(ErrorCode::unsupported, "container safetensors holds floats only, but {} is quantized", plan.name);
+}
+
+Result<Json> config(const OutputPlan& plan) {
+  Json config = plan.checkpoint->config();
+  config.erase("quantization_config");
+  return config;
+}
+
+bool recognizes(const Json& config) {
+  const auto quantization = config.find("quantization_config");
+  return quantization == config.end() || quantization->is_null();
+}
+
+Result<std::unique_ptr<ModelSource>> open(std::unique_ptr<Checkpoint> checkpoint) {
+  VN_ASSIGN(ModelGraph graph, graph_of(*checkpoint));
+  std::unordered_set<std::string> wanted;
+  for (const Graph* part : graph.graphs())
+    for (const TensorRef& tensor : part->tensors) wanted.insert(tensor.name);
+
+  std::vector<LogicalTensor> tensors;
+  for (const Checkpoint::Entry& entry : checkpoint->entries()) {
+    // Exports of the bare base model leave out the prefix that the model with a head has.
+    std::string prefixed = "model." + entry.tensor.name;
+    const bool bare = !wanted.contains(entry.tensor.name) && wanted.contains(prefixed) && !checkpoint->find(prefixed);
+    tensors.push_back(plain_tensor(entry.tensor, bare ? std::move(prefixed) : entry.tensor.name));
+  }
+  return StoredSource::make(std::move(checkpoint), std::move(graph), "safetensors", std::move(tensors));
+}
+
+}  // namespace
+
+namespace units {
+extern const ContainerDescriptor container_safetensors;
+const ContainerDescriptor container_safetensors{
+    "safetensors", "float checkpoints as Hugging Face saves them", accepts, layout, encode, config, recognizes, open};
+}  // namespace units
+}  // namespace vernier

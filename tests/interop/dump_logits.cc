@@ -1,0 +1,55 @@
+// dump_logits MODEL IDS.json: logits of a model folder of any container. IDS.json is an array of token ids, one
+// sequence; the output is {"vocab": V, "logits": [[V numbers] per position]}, with 9 significant digits.
+#include <cstdio>
+#include <string>
+
+#include "base/fail.h"
+#include "base/json.h"
+#include "containers/container.h"
+#include "io/files.h"
+#include "runtime/generate.h"
+
+namespace vernier {
+namespace {
+
+Status dump(const std::string& model, const std::string& ids_file) {
+  VN_ASSIGN(const std::string text, read_text_file(ids_file));
+  VN_ASSIGN(const Json json, parse_json(text, ids_file));
+  std::vector<TokenId> ids;
+  if (!json.is_array() || json.empty()) return fail(ErrorCode::invalid, "{}: wanted an array of ids", ids_file);
+  VN_ASSIGN(const auto source, open_model(model));
+  for (const Json& id : json) {
+    if (!id.is_number_integer() || id < 0 || id >= source->graph().vocab)
+      return fail(ErrorCode::invalid, "{}: id {} is outside the vocabulary of {}", ids_file, dump_json(id, -1),
+                  source->graph().vocab);
+    ids.push_back(id.get<TokenId>());
+  }
+  VN_ASSIGN(const auto forward, Forward::open(*source, false));
+  Batch batch = Batch::uniform(1, static_cast<std::int64_t>(ids.size()));
+  batch.ids = ids;
+  VN_ASSIGN(const Buffer hidden, forward->hidden(batch));
+  VN_ASSIGN(const Buffer logits, forward->logits(hidden));
+  std::printf("{\"vocab\": %lld, \"logits\": [", static_cast<long long>(logits.cols));
+  for (std::int64_t r = 0; r < logits.rows; ++r) {
+    std::printf("%s[", r ? ",\n" : "");
+    for (std::int64_t c = 0; c < logits.cols; ++c) std::printf(c ? ",%.9g" : "%.9g", logits.matrix()(r, c));
+    std::printf("]");
+  }
+  std::printf("]}\n");
+  return {};
+}
+
+}  // namespace
+}  // namespace vernier
+
+int main(int argc, char** argv) {
+  if (argc != 3) {
+    std::fprintf(stderr, "usage: dump_logits MODEL IDS.json\n");
+    return 2;
+  }
+  if (const vernier::Status status = vernier::dump(argv[1], argv[2]); !status.ok()) {
+    std::fprintf(stderr, "dump_logits: %s\n", status.error().text().c_str());
+    return 1;
+  }
+  return 0;
+}
