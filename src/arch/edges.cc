@@ -63,8 +63,10 @@ std::string edge_name(const Graph& graph, const ScaleEdge& edge) {
     while (shared > 0 && graph.ops[c].name.compare(0, shared, first, 0, shared) != 0)
       shared = shared < 2 ? 0 : first.rfind('.', shared - 2) + 1;
   std::string text = graph.ops[edge.producer].name + " -> ";
-  for (std::size_t i = 0; i < edge.consumers.size(); ++i)
-    text += (i > 0 ? "," : "") + graph.ops[edge.consumers[i]].name.substr(shared);
+  for (int c : edge.consumers) {
+    if (c != edge.consumers[0]) text += ',';
+    text += graph.ops[c].name.substr(shared);
+  }
   return text;
 }
 
