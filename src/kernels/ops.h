@@ -30,7 +30,8 @@ void layer_norm(Matrix<const float> x, std::span<const float> weight, std::span<
 void rope(Matrix<float> x, std::span<const std::int64_t> positions, std::span<const float> inverse_frequency,
           float magnitude, std::int64_t head_dim);
 
-// Causal attention of one sequence: q [n, heads * head_dim] at positions start.., k and v [start + n, kv_heads * head_dim].
+// Causal attention of one sequence: q [n, heads * head_dim] at positions start.., k and v [start + n, kv_heads *
+// head_dim].
 struct AttentionShape {
   std::int64_t heads = 0, kv_heads = 0, head_dim = 0, window = 0, start = 0;
   float scale = 0;
@@ -40,7 +41,9 @@ void attention(Matrix<const float> q, Matrix<const float> k, Matrix<const float>
 
 void silu(Matrix<float> x);
 void relu(Matrix<float> x);
-void gelu(Matrix<float> x);
+void gelu(Matrix<float> x);                             // erf form
+void add(Matrix<float> x, Matrix<const float> y);       // x += y
+void multiply(Matrix<float> x, Matrix<const float> y);  // x *= y, elementwise
 
 // Quantizes and dequantizes x in place as `spec` says.
 void fake_quantize(Matrix<float> x, const ActivationSpec& spec);

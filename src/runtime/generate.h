@@ -23,6 +23,8 @@ class Forward {
 
  private:
   explicit Forward(const ModelSource& source) : source_(source) {}
+  Result<Buffer> run(const Graph& graph, const WeightTable& table, const Batch& batch, Buffer input, KvCache* cache,
+                     int layer);
   const ModelSource& source_;
   std::unique_ptr<Executor> executor_;
   bool stream_ = false;
