@@ -4,22 +4,10 @@
 
 #include "base/json.h"
 #include "io/files.h"
+#include "io/tokenizer/byte_alphabet.h"
 
 namespace vernier {
 namespace {
-
-// The printable character that byte-level BPE writes a byte as: itself where it is printable Latin-1, else the next
-// free code point from 256 on (GPT-2's table).
-std::string byte_character(int byte) {
-  const auto printable = [](int b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174; };
-  int code = byte;
-  if (!printable(byte)) {
-    code = 256;
-    for (int b = 0; b < byte; ++b) code += !printable(b);
-  }
-  if (code < 0x80) return std::string(1, static_cast<char>(code));
-  return {static_cast<char>(0xC0 | (code >> 6)), static_cast<char>(0x80 | (code & 0x3F))};
-}
 
 Json special_token(std::int64_t id, const std::string& text) {
   Json json;
@@ -45,23 +33,33 @@ constexpr const char* layout = R"({
   "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false},
   "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
             "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
-            "vocab": {}, "merges": []}
+            "vocab": null, "merges": []}
 })";
 
 }  // namespace
 
 Status write_byte_tokenizer(const std::string& folder, std::int64_t vocab, std::int64_t max_positions) {
   VN_ASSIGN(Json json, parse_json(layout, "byte tokenizer"));
-  Json& pieces = json["model"]["vocab"];
-  const char* specials[] = {"<unk>", "<s>", "</s>"};
+  // The vocabulary is joined as text: an insertion-ordered object looks every key up by walking.
+  std::string pieces;
   std::int64_t id = 0;
-  for (const char* special : specials) {
+  const auto add = [&](const std::string& piece) {
+    pieces += fmt::format("{}{}: {}", id ? ", " : "{", Json(piece).dump(), id);
+    ++id;
+  };
+  for (const char* special : {"<unk>", "<s>", "</s>"}) {
     json["added_tokens"].push_back(special_token(id, special));
-    pieces[special] = id++;
+    add(special);
   }
-  for (int byte = 0; byte < 256; ++byte) pieces[byte_character(byte)] = id++;
-  for (; id < vocab; ++id) pieces[fmt::format("<filler_{}>", id)] = id;
-  VN_TRY(write_file_atomic(folder + "/tokenizer.json", dump_json(json, 1) + "\n"));
+  for (int byte = 0; byte < 256; ++byte) {
+    const char text = static_cast<char>(byte);
+    add(bytes_to_alphabet({&text, 1}));
+  }
+  while (id < vocab) add(fmt::format("<filler_{}>", id));
+  std::string text = dump_json(json);
+  const std::string_view slot = "\"vocab\": null";
+  text.replace(text.find(slot), slot.size(), "\"vocab\": " + pieces + "}");
+  VN_TRY(write_file_atomic(folder + "/tokenizer.json", text + "\n"));
 
   Json config;
   config["add_bos_token"] = true;

@@ -14,6 +14,7 @@
 #include "cli/output.h"
 #include "cli/table.h"
 #include "kernels/ops.h"
+#include "pipeline/learn_plugin.h"
 #include "vernier/version.h"
 
 namespace vernier {
@@ -114,14 +115,8 @@ std::string file_name(const std::string& path) {
 }
 
 std::string learn_library() {
-  if (void* handle = ::dlopen("libvernier_learn.so", RTLD_LAZY | RTLD_LOCAL)) {
-    ::dlclose(handle);
-    return "available";
-  }
-  const char* why = ::dlerror();
-  const std::string reason = why ? why : "";
-  if (reason.find("libvernier_learn.so: cannot open") != std::string::npos) return "not built";
-  return "cannot be opened: " + reason;
+  const auto plugin = open_learn_plugin();
+  return plugin.ok() ? (*plugin)->describe() : plugin.error().text();
 }
 
 Json examine(bool measure) {
