@@ -66,7 +66,9 @@ void expect_round_trip(const Checkpoint& checkpoint, const QuantizedFolder& opti
 
     const auto activation = (*source)->activation(weight.name);
     ASSERT_EQ(activation.has_value(), weight.activation.has_value());
-    if (activation) EXPECT_EQ(*activation, *weight.activation);
+    if (activation) {
+      EXPECT_EQ(*activation, *weight.activation);
+    }
   }
 
   // After its pages were given back, a matrix reads the same.
