@@ -55,38 +55,37 @@ void RangeStatistics::merge(const RangeStatistics& other) {
   for (std::size_t i = 0; i < counts_.size(); ++i) counts_[i] += other.counts_[i];
 }
 
-float RangeStatistics::quantile(double share, bool magnitude) const {
-  const auto count = [&](std::int64_t bin) {
-    return magnitude ? counts_[bin] + counts_[bins - 1 - bin] : counts_[bin];  // -v mirrors v
-  };
-  const std::int64_t begin = magnitude ? bins / 2 : 0;
-  std::uint64_t total = 0, below = 0;
-  for (std::int64_t bin = begin; bin < bins; ++bin) total += count(bin);
-  const double wanted = std::max(1.0, std::ceil(share * static_cast<double>(total)));
-  for (std::int64_t bin = begin; bin < bins; ++bin) {
-    below += count(bin);
-    if (static_cast<double>(below) >= wanted) return value_of(static_cast<std::uint32_t>(bin));
+RangeStatistics::Trimmed RangeStatistics::trim(double share) const {
+  std::uint64_t total = 0;
+  for (const std::uint64_t n : counts_) total += n;
+  if (total == 0) return {0, 0, 0};
+  // The small term keeps a share that is not representable from costing one value.
+  const double wanted = std::max(0.0, (1 - share) * static_cast<double>(total) + 1e-6);
+  const std::uint64_t cut = std::min(static_cast<std::uint64_t>(wanted), (total - 1) / 2);
+  std::int64_t low = 0, high = bins - 1, magnitude = bins - 1;
+  for (std::uint64_t n = counts_[low]; n <= cut; n += counts_[++low]) {
   }
-  return high_;
+  for (std::uint64_t n = counts_[high]; n <= cut; n += counts_[--high]) {
+  }
+  const auto both_signs = [&](std::int64_t bin) { return counts_[bin] + counts_[bins - 1 - bin]; };  // -v mirrors v
+  for (std::uint64_t n = both_signs(magnitude); n <= cut; n += both_signs(--magnitude)) {
+  }
+  const auto value = [](std::int64_t bin) { return value_of(static_cast<std::uint32_t>(bin)); };
+  return {std::min(value(low), 0.0f), std::max(value(high), 0.0f), value(magnitude)};
 }
 
 ActivationSpec RangeStatistics::calibrate(ActivationSpec spec, const ActivationRecipe& recipe) const {
-  float low = std::min(low_, 0.0f), high = std::max(high_, 0.0f);
-  float absmax = std::max(-low, high);
-  if (!counts_.empty()) {
-    const double share = recipe.percentile / 100;
-    low = std::min(quantile(1 - share, false), 0.0f);
-    high = std::max(quantile(share, false), 0.0f);
-    absmax = quantile(share, true);
-  }
+  Trimmed range{std::min(low_, 0.0f), std::max(high_, 0.0f), std::max(-low_, high_)};
+  if (!counts_.empty()) range = trim(recipe.percentile / 100);
   const float levels = static_cast<float>((1 << spec.bits) - 1);
   if (spec.symmetric) {
-    const float span = spec.full_range ? 2 * absmax / levels : absmax / static_cast<float>((1 << (spec.bits - 1)) - 1);
+    const float span =
+        spec.full_range ? 2 * range.absmax / levels : range.absmax / static_cast<float>((1 << (spec.bits - 1)) - 1);
     spec.scale = std::max(span, smallest_scale);
     spec.zero = 0;
   } else {
-    spec.scale = std::max((high - low) / levels, smallest_scale);
-    spec.zero = std::clamp(std::nearbyint(-low / spec.scale), 0.0f, levels);
+    spec.scale = std::max((range.high - range.low) / levels, smallest_scale);
+    spec.zero = std::clamp(std::nearbyint(-range.low / spec.scale), 0.0f, levels);
   }
   return spec;
 }

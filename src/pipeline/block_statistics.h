@@ -26,8 +26,11 @@ class RangeStatistics {
   ActivationSpec calibrate(ActivationSpec spec, const ActivationRecipe& recipe) const;
 
  private:
-  // The value below which `share` of the counted values lie, of |x| or of x.
-  float quantile(double share, bool magnitude) const;
+  struct Trimmed {
+    float low, high, absmax;  // low <= 0 <= high
+  };
+  // What is left when 1 - share of the counted values is cut off at each end, and of their magnitudes.
+  Trimmed trim(double share) const;
 
   float low_ = std::numeric_limits<float>::infinity(), high_ = -std::numeric_limits<float>::infinity();
   std::vector<std::uint64_t> counts_;  // [65536] in rising order of the value, or empty
