@@ -5,7 +5,7 @@
 // knows a layer's name; foldable edges and rotation sites are found from the ops (arch/edges.h).
 //
 // Mixtures stay in this form: `route` picks experts per token, `gather` selects the tokens of one expert (its value has
-// fewer rows), `combine` adds the experts' weighted outputs back. Statistics keyed by value are thus per expert already.
+// fewer rows), `combine` adds the experts' weighted outputs back. Statistics keyed by value are so per expert.
 #pragma once
 
 #include <cstdint>
@@ -30,12 +30,12 @@ enum class OpKind {
   attention,           // inputs q, k, v; causal, grouped heads, optional sliding window
   silu,
   relu,
-  gelu,                // erf form
-  multiply,            // elementwise, two inputs
-  add,                 // elementwise, two inputs
-  route,               // input router logits [tokens, experts]; output [tokens, 2 * top_k]: expert ids, then weights
-  gather,              // inputs x, routing; rows of x routed to `expert`, in token order
-  combine,             // inputs routing, then one value per expert: sum of weight * expert output per token
+  gelu,      // erf form
+  multiply,  // elementwise, two inputs
+  add,       // elementwise, two inputs
+  route,     // input router logits [tokens, experts]; output [tokens, 2 * top_k]: expert ids, then weights
+  gather,    // inputs x, routing; rows of x routed to `expert`, in token order
+  combine,   // inputs routing, then one value per expert: sum of weight * expert output per token
 };
 std::string_view name(OpKind kind);
 
@@ -53,20 +53,20 @@ struct Op {
   TensorId weight = -1, bias = -1;
 
   // Attributes; each op kind reads its own.
-  float eps = 0;                // norms
-  float unit_offset = 0;        // rms_norm: 1 for (1 + w)
-  std::int64_t slice = 0;       // rms_norm per head: head_dim
-  std::int64_t heads = 0;       // rope, attention: query heads (rope on k: key heads)
-  std::int64_t kv_heads = 0;    // attention
-  std::int64_t head_dim = 0;    // rope, attention
-  float scale = 0;              // attention: factor on q k^T
-  std::int64_t window = 0;      // attention: position t sees t - window + 1 .. t; 0 = all
-  Rope rope;                    // rope
-  std::int64_t offset = 0;      // position_embedding
-  std::int32_t expert = -1;     // gather; -1 elsewhere
-  std::int64_t experts = 0;     // route, combine
-  std::int64_t top_k = 0;       // route, gather, combine
-  bool renormalize = true;      // route: the chosen experts' weights sum to 1
+  float eps = 0;              // norms
+  float unit_offset = 0;      // rms_norm: 1 for (1 + w)
+  std::int64_t slice = 0;     // rms_norm per head: head_dim
+  std::int64_t heads = 0;     // rope, attention: query heads (rope on k: key heads)
+  std::int64_t kv_heads = 0;  // attention
+  std::int64_t head_dim = 0;  // rope, attention
+  float scale = 0;            // attention: factor on q k^T
+  std::int64_t window = 0;    // attention: position t sees t - window + 1 .. t; 0 = all
+  Rope rope;                  // rope
+  std::int64_t offset = 0;    // position_embedding
+  std::int32_t expert = -1;   // gather; -1 elsewhere
+  std::int64_t experts = 0;   // route, combine
+  std::int64_t top_k = 0;     // route, gather, combine
+  bool renormalize = true;    // route: the chosen experts' weights sum to 1
 };
 
 struct Value {
@@ -86,7 +86,7 @@ struct Graph {
   std::vector<Value> values;
   std::vector<Op> ops;
   std::vector<TensorRef> tensors;
-  ValueId input = -1;   // -1 for the embedding graph, whose input is token ids
+  ValueId input = -1;  // -1 for the embedding graph, whose input is token ids
   ValueId output = -1;
 
   // Checks single assignment, order, widths and tensor shapes; the message names the op.
@@ -98,7 +98,7 @@ struct ModelGraph {
   std::string architecture;  // registered name
   std::int64_t hidden = 0, vocab = 0, layers = 0, max_positions = 0;
   std::int64_t kv_heads = 0, head_dim = 0;
-  std::int64_t window = 0;   // the widest sliding window; 0 when some layer sees everything
+  std::int64_t window = 0;  // the widest sliding window; 0 when some layer sees everything
   bool tied_head = false;
   Graph embed;
   std::vector<Graph> blocks;

@@ -16,7 +16,7 @@ namespace vernier {
 struct SourceTensor {
   std::string name;  // logical: "….q_proj.weight", whatever it is stored as
   Shape shape;
-  std::string format;           // "bf16", "int4 sym g128 f16"
+  std::string format;  // "bf16", "int4 sym g128 f16"
   std::int64_t stored_bytes = 0;
 };
 

@@ -120,6 +120,9 @@ class OpCheck {
     VN_TRY(equal("heads * head_dim", op_.heads * op_.head_dim, in(0).width));
     VN_TRY(
         equal("frequencies times 2", 2 * static_cast<std::int64_t>(op_.rope.inverse_frequency.size()), op_.head_dim));
+    if (!std::isfinite(op_.rope.magnitude)) return error("magnitude is {}", op_.rope.magnitude);
+    for (float f : op_.rope.inverse_frequency)
+      if (!std::isfinite(f)) return error("a frequency is {}", f);
     return equal("output width", out().width, in(0).width);
   }
 

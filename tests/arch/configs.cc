@@ -162,6 +162,55 @@ TEST(Architectures, ConfigsThatAreNoObjectsAreRefused) {
   for (const char* text : {"[]", "3", "null", "\"llama\""}) EXPECT_FALSE(build_model_graph(parsed(text), "test").ok());
 }
 
+// Any value under any key gives a graph or an error, and a graph that was given is valid.
+TEST(Architectures, NoValueBreaksTheReaders) {
+  const std::vector<Json> odd = {nullptr,
+                                 -1,
+                                 0,
+                                 1,
+                                 2,
+                                 3,
+                                 1.5,
+                                 1e308,
+                                 18446744073709551615u,
+                                 "x",
+                                 Json::array(),
+                                 Json::array({"full_attention", 3}),
+                                 Json::object(),
+                                 true,
+                                 Json{{"rope_type", "yarn"}},
+                                 Json{{"type", "dynamic"}}};
+  const std::string golden = source_dir() + "/tests/golden/architectures";
+  int built = 0, refused = 0;
+  const auto attempt = [&](const Json& config) {
+    const auto model = build_model_graph(config, "test");
+    ++(model.ok() ? built : refused);
+    if (model.ok()) {
+      EXPECT_TRUE(model->validate().ok());
+    } else {
+      EXPECT_FALSE(model.error().message.empty());
+    }
+  };
+  for (const std::string& name : list_directory(golden)) {
+    const std::string path = golden + "/" + name + "/config.json";
+    const Json config = parsed(*read_text_file(path));
+    for (const auto& [key, original] : config.items())
+      for (const Json& value : odd) {
+        Json changed = config;
+        changed[key] = value;
+        attempt(changed);
+        if (!original.is_object()) continue;
+        for (const auto& [inner, unused] : original.items()) {
+          changed[key] = original;
+          changed[key][inner] = value;
+          attempt(changed);
+        }
+      }
+  }
+  EXPECT_GT(built, 100);
+  EXPECT_GT(refused, 100);
+}
+
 TEST(Architectures, LongFoundValuesAreCut) {
   const auto model = build_model_graph(with(R"({"hidden_act": ")" + std::string(10000, 'x') + "\"}"), "test");
   ASSERT_FALSE(model.ok());

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 
 #include "arch/decoder.h"
@@ -86,6 +87,7 @@ TEST(Graph, EveryBrokenRuleIsNamed) {
       {"do not divide", "q_norm", [](Graph& g) { find(g, "q_norm").slice = 5; }},
       {"eps is", "norm2", [](Graph& g) { find(g, "norm2").eps = -1; }},
       {"heads * head_dim is 8", "q_rope", [](Graph& g) { find(g, "q_rope").heads = 2; }},
+      {"a frequency is inf", "q_rope", [](Graph& g) { find(g, "q_rope").rope.inverse_frequency[0] = INFINITY; }},
       {"frequencies", "q_rope", [](Graph& g) { find(g, "q_rope").rope.inverse_frequency.pop_back(); }},
       {"do not divide", "attn.attention", [](Graph& g) { find(g, "attn.attention").kv_heads = 3; }},
       {"do not divide", "attn.attention", [](Graph& g) { find(g, "attn.attention").kv_heads = 0; }},
