@@ -39,7 +39,7 @@ void rms_norm(Matrix<const float> x, std::span<const float> weight, float eps, f
         float* out = y.row(row) + begin;
         const double square = sum(in, width, [](float v) { return static_cast<double>(v) * v; }) / width;
         const float factor = static_cast<float>(1.0 / std::sqrt(square + eps));
-        for (std::int64_t c = 0; c < width; ++c) out[c] = in[c] * factor * (unit_offset + weight[c]);
+        for (std::int64_t c = 0; c < width; ++c) out[c] = in[c] * factor * (weight.empty() ? 1.0f : unit_offset + weight[c]);
       }
     }
   });
@@ -56,7 +56,7 @@ void layer_norm(Matrix<const float> x, std::span<const float> weight, std::span<
       const double factor = 1.0 / std::sqrt(variance + eps);
       for (std::int64_t c = 0; c < x.cols; ++c) {
         const float normal = static_cast<float>((in[c] - mean) * factor);
-        out[c] = normal * weight[c] + (bias.empty() ? 0.0f : bias[c]);
+        out[c] = normal * (weight.empty() ? 1.0f : weight[c]) + (bias.empty() ? 0.0f : bias[c]);
       }
     }
   });

@@ -46,6 +46,18 @@ TEST(LayerNorm, MatchesTheFormulaFarFromZero) {
   }
 }
 
+TEST(Norms, AnEmptyWeightIsAllOnes) {
+  const Owned x = normal(3, 40, 1);
+  const std::vector<float> ones(40, 1.0f);
+  Owned with(3, 40), without(3, 40);
+  layer_norm(x.matrix(), ones, {}, 1e-6f, with.matrix());
+  layer_norm(x.matrix(), {}, {}, 1e-6f, without.matrix());
+  EXPECT_TRUE(same_bits(with, without));
+  rms_norm(x.matrix(), ones, 1e-6f, 0, 0, with.matrix());
+  rms_norm(x.matrix(), {}, 1e-6f, 0, 0, without.matrix());
+  EXPECT_TRUE(same_bits(with, without));
+}
+
 TEST(Norms, MayWriteOverTheirInput) {
   const Owned x = normal(6, 40, 1), w = normal(1, 40, 2);
   Owned apart(6, 40), in_place = x;
