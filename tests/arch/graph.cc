@@ -68,7 +68,7 @@ struct Break {
 
 TEST(Graph, EveryBrokenRuleIsNamed) {
   const std::vector<Break> breaks = {
-      {"used twice", "k", [](Graph& g) { find(g, "v").name = "k"; }},
+      {"used twice", "k", [](Graph& g) { find(g, "v").name = find(g, "k").name; }},
       {"before it is defined", "q", [](Graph& g) { find(g, "q").inputs[0] = find(g, "o").output; }},
       {"before it is defined", "q", [](Graph& g) { find(g, "q").inputs[0] = 9999; }},
       {"before it is defined", "q", [](Graph& g) { find(g, "q").inputs[0] = -1; }},
