@@ -10,6 +10,7 @@
 #include "cli/table.h"
 #include "containers/container.h"
 #include "io/files.h"
+#include "io/text.h"
 
 namespace vernier {
 namespace {
@@ -25,7 +26,7 @@ Result<Json> evaluate_text(const EvalCommand& command, const ModelSource& model,
   if (!command.against.empty()) {
     VN_ASSIGN(reference, open_model(command.against));
   }
-  VN_ASSIGN(const std::string text, read_text_file(command.text));
+  VN_ASSIGN(const std::string text, read_text(command.text));
   VN_ASSIGN(const EvalResult result, evaluate(model, reference.get(), tokenizer, text, command.options));
   return to_json(result);
 }

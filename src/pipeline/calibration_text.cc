@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/random.h"
 #include "io/files.h"
+#include "io/text.h"
 
 namespace vernier {
 namespace {
@@ -63,7 +64,7 @@ bool is_json_lines(const std::string& path) { return path.ends_with(".jsonl") ||
 
 Result<std::vector<TokenId>> calibration_stream(const std::string& path, const Tokenizer& tokenizer,
                                                 const std::string& model_folder) {
-  VN_ASSIGN(const std::string content, read_text_file(path));
+  VN_ASSIGN(const std::string content, read_text(path));
   if (!is_json_lines(path)) return tokenizer.encode(content);
   DocumentEncoder encoder(tokenizer, model_folder);
   std::vector<TokenId> stream;
