@@ -39,7 +39,8 @@ void rms_norm(Matrix<const float> x, std::span<const float> weight, float eps, f
         float* out = y.row(row) + begin;
         const double square = sum(in, width, [](float v) { return static_cast<double>(v) * v; }) / width;
         const float factor = static_cast<float>(1.0 / std::sqrt(square + eps));
-        for (std::int64_t c = 0; c < width; ++c) out[c] = in[c] * factor * (weight.empty() ? 1.0f : unit_offset + weight[c]);
+        for (std::int64_t c = 0; c < width; ++c)
+          out[c] = in[c] * factor * (weight.empty() ? 1.0f : unit_offset + weight[c]);
       }
     }
   });

@@ -21,6 +21,11 @@ void sgemm_at(Matrix<const float> a, Matrix<const float> b, Matrix<float> c, flo
 // y = x W^T + bias, W through decode_rows. x [tokens, cols], y [tokens, rows]; parallel over tiles of rows.
 void linear(Matrix<const float> x, const WeightMatrix& weight, std::span<const float> bias, Matrix<float> y);
 
+// What linear multiplies in from 8 tokens on: f32 (at first), or bf16 with float sums, for the whole process. False,
+// and nothing changed, where the CPU does not multiply that type. Not while a linear runs.
+bool set_compute(DType dtype);
+DType compute();
+
 // Norms: an empty weight is all ones, an empty bias all zeros; y may be x. Sums in double.
 void rms_norm(Matrix<const float> x, std::span<const float> weight, float eps, float unit_offset, std::int64_t slice,
               Matrix<float> y);

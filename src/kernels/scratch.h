@@ -7,13 +7,14 @@
 
 namespace vernier::kernels {
 
-// 64-byte-aligned, uninitialised; grows and never shrinks. Make it thread_local in the op that uses it.
+// 64-byte-aligned numbers, uninitialised; grows and never shrinks. Make it thread_local in the op that uses it.
+template <class T>
 class Scratch {
  public:
-  float* floats(std::int64_t count) {
+  T* get(std::int64_t count) {
     if (count > count_) {
       memory_.reset();
-      memory_.reset(new (std::align_val_t{64}) float[count]);
+      memory_.reset(new (std::align_val_t{64}) T[count]);
       count_ = count;
     }
     return memory_.get();
@@ -21,9 +22,9 @@ class Scratch {
 
  private:
   struct Free {
-    void operator()(float* p) const { operator delete[](p, std::align_val_t{64}); }
+    void operator()(T* p) const { operator delete[](p, std::align_val_t{64}); }
   };
-  std::unique_ptr<float[], Free> memory_;
+  std::unique_ptr<T[], Free> memory_;
   std::int64_t count_ = 0;
 };
 

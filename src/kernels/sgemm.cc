@@ -1,26 +1,13 @@
-#include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
 
+#include <algorithm>
 #include <cassert>
 
+#include "kernels/one_thread.h"
 #include "kernels/ops.h"
 
 namespace vernier::kernels {
 namespace {
-
-// Holds OpenMP inside oneDNN to the calling thread, inside parallel_for and outside of it.
-class OneThread {
- public:
-  OneThread() : before_(omp_get_max_threads()) {
-    if (before_ != 1) omp_set_num_threads(1);
-  }
-  ~OneThread() {
-    if (before_ != 1) omp_set_num_threads(before_);
-  }
-
- private:
-  int before_;
-};
 
 // c [m, n] = alpha op(a) op(b) + beta c, row-major.
 void multiply(char transpose_a, char transpose_b, std::int64_t k, Matrix<const float> a, Matrix<const float> b,

@@ -70,6 +70,54 @@ TEST(Linear, RowsDoNotDependOnTheOtherRows) {
   testing::expect_near(pieces, whole, 2e-6);
 }
 
+// Restores f32 whatever a test does.
+struct InBf16 {
+  const bool available = set_compute(DType::bf16);
+  ~InBf16() { set_compute(DType::f32); }
+};
+
+TEST(LinearBf16, MultipliesRoundedOperandsExactly) {
+  InBf16 mode;
+  if (!mode.available) GTEST_SKIP() << "this CPU does not multiply bf16";
+  EXPECT_EQ(compute(), DType::bf16);
+  for (std::int64_t tokens : {8, 33, 600}) {
+    Owned x = normal(tokens, 75, 1), w = normal(310, 75, 2), found(tokens, 310), wanted(tokens, 310);
+    const Owned bias = normal(1, 310, 3);
+    const auto matrix = weight(w, DType::f32);
+    linear(x.matrix(), *matrix, bias.data, found.matrix());
+    for (float& v : x.data) v = round_to(DType::bf16, v);
+    reference::linear(x.matrix(), *weight(w, DType::bf16), bias.data, wanted.matrix());
+    testing::expect_near(found, wanted, 2e-5);
+  }
+}
+
+TEST(LinearBf16, LeavesFewTokensInFloat) {
+  InBf16 mode;
+  const auto matrix = weight(normal(40, 64, 1), DType::f32);
+  const Owned x = normal(7, 64, 2);
+  Owned in_bf16(7, 40), in_f32(7, 40);
+  linear(x.matrix(), *matrix, {}, in_bf16.matrix());
+  set_compute(DType::f32);
+  linear(x.matrix(), *matrix, {}, in_f32.matrix());
+  EXPECT_TRUE(same_bits(in_bf16, in_f32));
+}
+
+TEST(LinearBf16, SameBitsAtAnyThreadCount) {
+  InBf16 mode;
+  const auto matrix = weight(normal(1300, 96, 1), DType::bf16);
+  const Owned x = normal(700, 96, 2);
+  testing::expect_same_at_any_thread_count([&] {
+    Owned y(700, 1300);
+    linear(x.matrix(), *matrix, {}, y.matrix());
+    return y;
+  });
+}
+
+TEST(LinearBf16, RefusesOtherTypes) {
+  EXPECT_FALSE(set_compute(DType::f16));
+  EXPECT_EQ(compute(), DType::f32);
+}
+
 TEST(Dot, EveryInstructionSetMatchesDouble) {
   for (std::int64_t n : {0, 1, 7, 8, 15, 16, 17, 31, 33, 63, 64, 65, 127, 200, 1000}) {
     const Owned a = normal(1, n + 1, 2 * n), b = normal(1, n + 1, 2 * n + 1);

@@ -38,8 +38,8 @@ class HeadTile {
       : q_(q), k_(k), v_(v), position_(position), shape_(shape), out_(out) {}
 
   void run() {
-    static thread_local Scratch scratch;
-    float* memory = scratch.floats(kQueryTile * kKeyTile);
+    static thread_local Scratch<float> scratch;
+    float* memory = scratch.get(kQueryTile * kKeyTile);
     const std::int64_t end = position_ + q_.rows;
     // Tiles start at multiples of kKeyTile, so that a key's tile does not depend on the query tile.
     const std::int64_t begin = visible(position_, shape_.window).first / kKeyTile * kKeyTile;
