@@ -103,11 +103,7 @@ Status Bpe::read_merges(const Component& model) {
 
 void Bpe::find_word_starts() {
   if (ignore_merges_ || !id_of(metaspace)) return;
-  cut_at_metaspace_ = std::all_of(pieces_.begin(), pieces_.end(), [](const std::string& piece) {
-    std::size_t lead = 0;
-    while (piece.compare(lead, metaspace.size(), metaspace) == 0) lead += metaspace.size();
-    return piece.find(metaspace, lead) == std::string::npos;
-  });
+  cut_at_metaspace_ = std::all_of(pieces_.begin(), pieces_.end(), spaces_lead);
 }
 
 std::optional<TokenId> Bpe::id_of(std::string_view piece) const {

@@ -2,7 +2,7 @@
 
 #include <sentencepiece_processor.h>
 
-#include <algorithm>
+#include <cctype>
 #include <exception>
 
 #include "base/fail.h"
@@ -20,6 +20,9 @@ namespace vernier {
 namespace {
 
 using sentencepiece::SentencePieceProcessor;
+
+// The library's time grows faster than its text; longer texts go in parts of about this size.
+constexpr std::size_t part_bytes = 2048;
 
 constexpr int log_nothing_below_fatal = 3;
 
@@ -39,6 +42,7 @@ class SentencePieceTokenizer : public Tokenizer {
     }
     std::vector<std::string> pieces;
     has_prefix_ = model_->Encode("a", &pieces).ok() && !pieces.empty() && pieces[0].starts_with(metaspace);
+    parts_are_exact_ = keeps_words_apart();
     const auto valid = [](int id) { return id >= 0 ? std::optional<TokenId>(id) : std::nullopt; };
     bos = valid(model_->bos_id());
     add_bos = bos.has_value();
@@ -103,18 +107,42 @@ class SentencePieceTokenizer : public Tokenizer {
     return static_cast<int>(std::stoul(model_->IdToPiece(id).substr(3, 2), nullptr, 16));
   }
 
-  void encode_plain(std::string_view text, bool at_start, std::vector<TokenId>& out) const {
-    if (text.empty()) return;
-    const SentencePieceProcessor& processor = at_start || prefix_after_special_ ? *model_ : *without_prefix_;
-    std::vector<int> ids;
-    if (const auto status = processor.Encode(text, &ids); !status.ok()) {
-      log_warn("SentencePiece could not encode {} bytes of text: {}", text.size(), status.ToString());
+  // Whether words can be encoded one at a time: no piece reaches over a space into the next word, and a leading space
+  // is kept.
+  bool keeps_words_apart() const {
+    for (int id = 0; id < model_->GetPieceSize(); ++id) {
+      if (!spaces_lead(model_->IdToPiece(id))) return false;
     }
-    out.insert(out.end(), ids.begin(), ids.end());
+    std::vector<std::string> pieces;
+    return id_of(metaspace) && without_prefix_->Encode(" a", &pieces).ok() && !pieces.empty() &&
+           pieces[0].starts_with(metaspace);
+  }
+
+  // Bytes up to a lone space between two letters or digits, where nothing the normalizer joins can lie.
+  std::size_t part_of(std::string_view text) const {
+    const auto plain = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; };
+    for (std::size_t at = part_bytes; parts_are_exact_ && at + 1 < text.size(); ++at) {
+      if (text[at] == ' ' && plain(text[at - 1]) && plain(text[at + 1])) return at;
+    }
+    return text.size();
+  }
+
+  void encode_plain(std::string_view text, bool at_start, std::vector<TokenId>& out) const {
+    const SentencePieceProcessor* processor = at_start || prefix_after_special_ ? model_.get() : without_prefix_.get();
+    while (!text.empty()) {
+      const std::string_view part = text.substr(0, part_of(text));
+      std::vector<int> ids;
+      if (const auto status = processor->Encode(part, &ids); !status.ok()) {
+        log_warn("SentencePiece could not encode {} bytes of text: {}", part.size(), status.ToString());
+      }
+      out.insert(out.end(), ids.begin(), ids.end());
+      text.remove_prefix(part.size());
+      processor = without_prefix_.get();
+    }
   }
 
   std::unique_ptr<SentencePieceProcessor> model_, without_prefix_;
-  bool prefix_after_special_, has_prefix_ = false;
+  bool prefix_after_special_, has_prefix_ = false, parts_are_exact_ = false;
   PieceTrie specials_;
 };
 

@@ -19,6 +19,11 @@ std::size_t without_trailing_space_bytes(std::string_view text) {
   return end;
 }
 
+bool spaces_lead(std::string_view piece) {
+  while (piece.starts_with(metaspace)) piece.remove_prefix(metaspace.size());
+  return piece.find(metaspace) == std::string_view::npos;
+}
+
 std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
   std::string out;
   out.reserve(text.size());

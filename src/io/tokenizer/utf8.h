@@ -61,6 +61,9 @@ inline bool is_space(char32_t c) {
 std::size_t leading_space_bytes(std::string_view text);
 std::size_t without_trailing_space_bytes(std::string_view text);
 
+// Whether U+2581 stands nowhere in `piece` but at its front: such a piece never reaches over a space.
+bool spaces_lead(std::string_view piece);
+
 // Every occurrence of `from` (not empty) becomes `to`.
 std::string replace_all(std::string_view text, std::string_view from, std::string_view to);
 
