@@ -61,4 +61,9 @@ const Range* EngineContext::range(int linear_op) const {
   return plan ? plan->range.get() : nullptr;
 }
 
+std::optional<ActivationSpec> EngineContext::activation(int linear_op) const {
+  const LinearPlan* plan = quantized_plan(block_, plans_, linear_op);
+  return plan ? plan->activation : std::nullopt;
+}
+
 }  // namespace vernier

@@ -34,6 +34,7 @@ class EngineContext final : public BlockContext {
   Result<Capture> capture(std::span<const ValueId> values, std::int64_t max_tokens) override;
   std::shared_ptr<const Grid> grid(int linear_op) const override;
   const Range* range(int linear_op) const override;
+  std::optional<ActivationSpec> activation(int linear_op) const override;
   void note(std::string text) override { notes_.push_back(block_.name + ": " + std::move(text)); }
 
  private:
