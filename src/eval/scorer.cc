@@ -15,7 +15,7 @@ std::int64_t logits_tile_rows(std::int64_t vocab) {
 }
 
 double log_normalizer(std::span<const float> logits) {
-  const float top = *std::max_element(logits.begin(), logits.end());
+  const double top = *std::max_element(logits.begin(), logits.end());
   double sum = 0;
   for (const float logit : logits) sum += std::exp(logit - top);
   return top + std::log(sum);

@@ -13,14 +13,12 @@ namespace {
 // sum_i p_i (log p_i - log q_i) with p the reference: the logit difference under p, minus the difference of
 // normalizers. Rounding can take a divergence of zero just below it.
 double divergence(const ScoredToken& token) {
-  double mean_difference = 0, mass = 0;
-  const float normalizer = static_cast<float>(token.reference_log_normalizer);
+  double mean_difference = 0;
   for (std::size_t i = 0; i < token.logits.size(); ++i) {
-    const double p = std::exp(token.reference_logits[i] - normalizer);
-    mass += p;
-    mean_difference += p * (static_cast<double>(token.reference_logits[i]) - token.logits[i]);
+    const double difference = static_cast<double>(token.reference_logits[i]) - token.logits[i];
+    mean_difference += std::exp(token.reference_log_probability(static_cast<std::int64_t>(i))) * difference;
   }
-  const double kl = mean_difference / mass - (token.reference_log_normalizer - token.log_normalizer);
+  const double kl = mean_difference - (token.reference_log_normalizer - token.log_normalizer);
   return std::isnan(kl) ? kl : std::max(kl, 0.0);
 }
 
