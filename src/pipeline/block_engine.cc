@@ -42,7 +42,7 @@ class CalibratedEngine final : public BlockEngine {
         return fail(ErrorCode::invalid, "{}: the embedding of token {} is not finite", source_.path(),
                     unit.batch.ids[row]);
       }
-      VN_TRY(hidden->write(unit.first_row, table[embed.output].matrix()));
+      VN_TRY(write_rows(*hidden, unit.first_row, table[embed.output].matrix()));
     }
     source_.release(embed);
     return make_durable(*hidden);

@@ -10,6 +10,33 @@
 #include "pipeline/block_stages.h"
 
 namespace vernier {
+namespace {
+
+constexpr std::int64_t spill_rows_at_once = 64;  // of one worker
+
+// body(first, last) on pieces of [0, rows); the first failure in row order.
+Status each_piece(std::int64_t rows, const std::function<Status(std::int64_t, std::int64_t)>& body) {
+  std::vector<Status> results((rows + spill_rows_at_once - 1) / spill_rows_at_once);
+  parallel_ranges(rows, spill_rows_at_once, [&](std::int64_t first, std::int64_t last) {
+    results[first / spill_rows_at_once] = body(first, last);
+  });
+  for (Status& status : results) VN_TRY(std::move(status));
+  return {};
+}
+
+}  // namespace
+
+Status write_rows(SpillFile& file, std::int64_t first_row, Matrix<const float> x) {
+  return each_piece(x.rows, [&](std::int64_t first, std::int64_t last) {
+    return file.write(first_row + first, x.rows_slice(first, last - first));
+  });
+}
+
+Status read_rows(const SpillFile& file, std::int64_t first_row, Matrix<float> x) {
+  return each_piece(x.rows, [&](std::int64_t first, std::int64_t last) {
+    return file.read(first_row + first, x.rows_slice(first, last - first));
+  });
+}
 
 std::vector<ForwardUnit> SampleShape::units(std::int64_t sequences_at_once) const {
   std::vector<ForwardUnit> units;
@@ -74,14 +101,14 @@ Status BlockForward::read(const ForwardUnit& unit, std::span<const ValueId> valu
   for (const ValueId v : values) {
     Buffer buffer(unit.batch.rows(), block_.values[v].width);
     const SpillFile& file = v == block_.input ? hidden_ : *files_.at(v);
-    VN_TRY(file.read(unit.first_row, buffer.matrix()));
+    VN_TRY(read_rows(file, unit.first_row, buffer.matrix()));
     table.set(v, std::move(buffer));
   }
   return {};
 }
 
 Status BlockForward::write(const ForwardUnit& unit, std::span<const ValueId> values, const ValueTable& table) {
-  for (const ValueId v : values) VN_TRY(files_.at(v)->write(unit.first_row, table[v].matrix()));
+  for (const ValueId v : values) VN_TRY(write_rows(*files_.at(v), unit.first_row, table[v].matrix()));
   return {};
 }
 

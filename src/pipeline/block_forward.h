@@ -27,6 +27,10 @@ struct SampleShape {
   std::vector<ForwardUnit> units(std::int64_t sequences_at_once) const;
 };
 
+// Rows [first_row, first_row + x.rows) of a spill file, on all workers.
+Status write_rows(SpillFile& file, std::int64_t first_row, Matrix<const float> x);
+Status read_rows(const SpillFile& file, std::int64_t first_row, Matrix<float> x);
+
 // Index of the first row with a value that is not finite, or -1.
 std::int64_t first_bad_row(Matrix<const float> x);
 

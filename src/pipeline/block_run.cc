@@ -260,7 +260,7 @@ Status BlockRun::write_output(SpillFile& output, std::span<const ValueId> known)
     ValueTable table(block_);
     VN_TRY(forward_.read(unit, known, table));
     VN_TRY(forward_.evaluate(weights, unit, table, target));
-    VN_TRY(output.write(unit.first_row, table[block_.output].matrix()));
+    VN_TRY(write_rows(output, unit.first_row, table[block_.output].matrix()));
   }
   weights_->release_pages();
   return output.sync();

@@ -1,5 +1,6 @@
 #include "block_engine_fixture.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -95,6 +96,12 @@ std::vector<float> direct_forward(const EngineRun& run, const std::map<std::stri
   for (std::size_t t = 0; t < block.tensors.size(); ++t) {
     const auto it = tensors.find(block.tensors[t].name);
     if (it == tensors.end()) continue;
+    if (const auto& dense = it->second.dense) {
+      auto vector = std::make_shared<Tensor>(dense->dtype(), dense->shape());
+      std::copy(dense->bytes().begin(), dense->bytes().end(), vector->bytes().begin());
+      weights.vectors[t] = vector;
+      continue;
+    }
     auto record = std::make_shared<WeightRecord>();
     record->rows = it->second.part->rows;
     record->cols = it->second.part->cols;
@@ -126,6 +133,10 @@ void expect_same_bytes(const BlockResult& a, const BlockResult& b) {
   EXPECT_EQ(a.order, b.order);
   ASSERT_EQ(a.tensors.size(), b.tensors.size());
   for (const auto& [name, tensor] : a.tensors) {
+    if (tensor.dense) {
+      EXPECT_TRUE(std::ranges::equal(tensor.dense->bytes(), b.tensors.at(name).dense->bytes())) << name;
+      continue;
+    }
     const GridPart& x = *tensor.part;
     const GridPart& y = *b.tensors.at(name).part;
     EXPECT_EQ(x.codes, y.codes) << name;

@@ -191,6 +191,22 @@ TEST_F(BlockEngineTest, StaticScalesCoverTheInputs) {
   }
 }
 
+TEST_F(BlockEngineTest, TransformedVectorsAreEmittedAndMatricesRoundedFromTheirMasters) {
+  for (const char* solver : {"rtn", "gptq"}) {
+    EngineRun engine = run(solver, solver, 8);
+    engine.recipe.transforms = {{"smoothquant", {{"alpha", "0.5"}}}};
+    engine.recipe.calibration.spill = "f32";
+    const BlockResult result = engine.first_block();
+    VN_ASSERT_OK(result.status);
+    EXPECT_TRUE(result.tensors.at("model.layers.0.input_layernorm.weight").dense);
+    EXPECT_TRUE(result.tensors.at("model.layers.0.post_attention_layernorm.weight").dense);
+    EXPECT_TRUE(result.tensors.at("model.layers.0.self_attn.q_proj.weight").part);
+    EXPECT_LT(relative_difference(direct_forward(engine, result.tensors), result.hidden), 1e-5);
+    // 8 bits on a function that was only rewritten: close to the float block.
+    EXPECT_LT(relative_difference(direct_forward(engine, {}), result.hidden), 2e-2);
+  }
+}
+
 TEST_F(BlockEngineTest, ReportsAllOfItsWork) {
   for (const char* solver : {"rtn", "gptq"}) {
     const BlockResult result = run(solver, solver).first_block();
