@@ -63,13 +63,13 @@ class TileSweep {
 void TileSweep::run_block(std::int64_t first, std::int64_t last) {
   const bool fits = !plan_.order.fitted_first && !plan_.grid.per_tensor();
   const std::int64_t width = last - first;
+  std::vector<const float*> params(params_);
   for (std::int64_t r = 0; r < rows_; ++r)
     for (std::int64_t j = 0; j < width; ++j) live_[j][r] = tile_.weight(r, first + j);
   for (std::int64_t i = 0; i < width; ++i) {
     const std::int64_t position = first + i;
     const std::int32_t group = plan_.order.group[position];
     if (fits && (position == 0 || plan_.order.group[position - 1] != group)) fit_group(position, first, last);
-    std::vector<const float*> params(params_);
     for (int p = 0; p < params_; ++p) params[p] = tile_.params.data() + (group * params_ + p) * tile_rows;
     plan_.grid.encode_column(rows_, live_[i], params.data(), codes_.data() + i * tile_rows, rounded_[i]);
     const float* const u = plan_.factor.row(position) + position;
