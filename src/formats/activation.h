@@ -11,7 +11,8 @@ struct ActivationSpec {
   bool symmetric = true;
   bool dynamic = true;
   bool per_token = true;    // false: one scale for the tensor
-  bool full_range = false;  // symmetric scale = 2 absmax / (2^b - 1), lowest code used (compressed-tensors); else absmax / (2^(b-1) - 1)
+  bool full_range = false;  // symmetric scale = 2 absmax / (2^b - 1), lowest code used (compressed-tensors); else
+                            // absmax / (2^(b-1) - 1)
   float scale = 0;          // static
   float zero = 0;           // static asymmetric: code of 0, in [0, 2^b - 1]
   bool operator==(const ActivationSpec&) const = default;
