@@ -17,19 +17,19 @@ namespace vernier {
 
 // What the pipeline decides about one weight, before any weight is read.
 struct WeightPlan {
-  std::string name;                 // logical tensor name
+  std::string name;  // logical tensor name
   Shape shape;
-  std::optional<GridSpec> grid;     // none: copied in its stored type
-  DType dtype = DType::bf16;        // stored type when copied
-  bool column_groups = false;       // group_of_column is stored
+  std::optional<GridSpec> grid;              // none: copied in its stored type
+  DType dtype = DType::bf16;                 // stored type when copied
+  bool column_groups = false;                // group_of_column is stored
   std::optional<ActivationSpec> activation;  // quantizer on the linear's input; static scales are filled in later
 };
 
 // The whole output, before any weight is read.
 struct OutputPlan {
   const Checkpoint* checkpoint = nullptr;
-  std::vector<WeightPlan> weights;       // every tensor of the output, source order
-  std::vector<std::string> ignored;      // module names of linears that stay in high precision
+  std::vector<WeightPlan> weights;   // every tensor of the output, source order
+  std::vector<std::string> ignored;  // module names of linears that stay in high precision
   std::string recipe_yaml;
   std::int64_t max_shard_bytes = std::int64_t{4} << 30;
 };
@@ -41,7 +41,7 @@ struct PlacedTensor {
 };
 
 struct ContainerDescriptor {
-  std::string_view name;     // "compressed-tensors"
+  std::string_view name;  // "compressed-tensors"
   std::string_view summary;
   // Whether this container can hold the plan; the refusal names the tensor and what the container lacks.
   Status (*accepts)(const OutputPlan& plan);

@@ -66,6 +66,7 @@ Result<std::unique_ptr<ModelSource>> StoredSource::make(std::unique_ptr<Checkpoi
                   source->infos_[i].name);
   }
   VN_TRY(source->check_against_graph());
+  source->checkpoint_->release_all();  // readers looked at small tensors all over the files
   return std::unique_ptr<ModelSource>(std::move(source));
 }
 
