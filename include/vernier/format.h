@@ -5,7 +5,8 @@
 //  - K-quants: group() is the super-block; fit() sees its live weights and returns the already quantized scales.
 //  - vectors, trellis: span() > 1; round() receives span() columns at a time and codes are opaque bytes.
 //  - codebooks per tensor: learned by fit_tensor() before any round(); kept in GridPart::table.
-//  - sums of parts: WeightRecord::parts; a part is a grid, or dense, later sparse or low rank, each with its own storage.
+//  - sums of parts: WeightRecord::parts; a part is a grid, or dense, later sparse or low rank, each with its own
+//  storage.
 //  - permuted columns, several grids along one axis: GridPart::group_of_column, and one part per column range.
 #pragma once
 
@@ -42,9 +43,7 @@ class Grid {
   const GridSpec& spec() const { return spec_; }
   virtual std::int64_t span() const { return 1; }  // columns coded jointly
   std::int64_t group_columns(std::int64_t cols) const { return spec_.group > 0 ? spec_.group : cols; }
-  std::int64_t groups(std::int64_t cols) const {
-    return spec_.group > 0 ? (cols + spec_.group - 1) / spec_.group : 1;
-  }
+  std::int64_t groups(std::int64_t cols) const { return spec_.group > 0 ? (cols + spec_.group - 1) / spec_.group : 1; }
   bool per_tensor() const { return spec_.group == -1; }
 
   // Floats that describe one group, decoded values of what is stored (for affine integers: scale, zero point).
@@ -61,8 +60,8 @@ class Grid {
                       std::span<float> out) const = 0;
 
   // Codes and decoded values of one column of `count` rows, row i under params[p][i] for parameter p.
-  virtual void encode_column(std::int64_t count, const float* values, const float* const* params,
-                             std::uint8_t* codes, float* decoded) const = 0;
+  virtual void encode_column(std::int64_t count, const float* values, const float* const* params, std::uint8_t* codes,
+                             float* decoded) const = 0;
 
   // Stored bits per weight of a rows x cols tensor, parameters included (handbook, rounding, "Bit accounting").
   virtual double bits_per_weight(std::int64_t rows, std::int64_t cols) const = 0;
@@ -76,9 +75,9 @@ class Grid {
 struct GridPart {
   std::shared_ptr<const Grid> grid;
   std::int64_t rows = 0, cols = 0;
-  std::vector<std::uint8_t> codes;           // [rows, cols], one byte a code
-  std::vector<float> params;                 // [rows, groups, params_per_group]; per tensor: [params_per_group]
-  std::vector<std::int32_t> group_of_column; // [cols]; empty: column / group
+  std::vector<std::uint8_t> codes;            // [rows, cols], one byte a code
+  std::vector<float> params;                  // [rows, groups, params_per_group]; per tensor: [params_per_group]
+  std::vector<std::int32_t> group_of_column;  // [cols]; empty: column / group
 
   std::int64_t groups() const { return grid->groups(cols); }
   std::span<const float> params_of(std::int64_t row, std::int64_t group) const;

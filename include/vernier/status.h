@@ -11,15 +11,15 @@
 namespace vernier {
 
 enum class ErrorCode {
-  invalid,       // malformed input: a file, a recipe, an argument
-  not_found,     // a file, tensor, key or name that should exist does not
-  exists,        // an output that is already there
-  io,            // the operating system refused: permissions, full disk, short read
-  unsupported,   // well-formed, but nothing here handles it
-  over_budget,   // would need more memory than the user allowed
-  mismatch,      // two things that must agree do not (shape against config, journal against recipe)
-  interrupted,   // the user stopped the run; the state on disk is resumable
-  failed,        // the job ran and went wrong (divergence, no positive-definite repair)
+  invalid,      // malformed input: a file, a recipe, an argument
+  not_found,    // a file, tensor, key or name that should exist does not
+  exists,       // an output that is already there
+  io,           // the operating system refused: permissions, full disk, short read
+  unsupported,  // well-formed, but nothing here handles it
+  over_budget,  // would need more memory than the user allowed
+  mismatch,     // two things that must agree do not (shape against config, journal against recipe)
+  interrupted,  // the user stopped the run; the state on disk is resumable
+  failed,       // the job ran and went wrong (divergence, no positive-definite repair)
 };
 
 std::string_view name(ErrorCode code);
@@ -60,8 +60,7 @@ class [[nodiscard]] Result {
   Result(Status status) : status_(std::move(status)) { assert(!status_.ok()); }
 
   template <class U>
-    requires(std::is_convertible_v<U, T> && !std::is_same_v<std::remove_cvref_t<U>, T>)
-  Result(Result<U> other) {
+  requires(std::is_convertible_v<U, T> && !std::is_same_v<std::remove_cvref_t<U>, T>) Result(Result<U> other) {
     if (other.ok())
       value_.emplace(std::move(other).value());
     else
@@ -100,16 +99,16 @@ class [[nodiscard]] Result {
 #define VN_CONCAT(a, b) VN_CONCAT_(a, b)
 
 // Returns the error of a Status or Result from the enclosing function.
-#define VN_TRY(expression)                                                    \
-  do {                                                                        \
-    if (auto vn_status = (expression); !vn_status.ok()) [[unlikely]]          \
-      return std::move(vn_status).take_error();                               \
+#define VN_TRY(expression)                                           \
+  do {                                                               \
+    if (auto vn_status = (expression); !vn_status.ok()) [[unlikely]] \
+      return std::move(vn_status).take_error();                      \
   } while (false)
 
 // VN_ASSIGN(auto x, make()): binds the value of a Result, or returns its error.
 #define VN_ASSIGN(declaration, expression) VN_ASSIGN_(declaration, expression, VN_CONCAT(vn_result_, __LINE__))
-#define VN_ASSIGN_(declaration, expression, result)     \
-  auto result = (expression);                           \
-  if (!result.ok()) [[unlikely]]                        \
-    return std::move(result).take_error();              \
+#define VN_ASSIGN_(declaration, expression, result) \
+  auto result = (expression);                       \
+  if (!result.ok()) [[unlikely]]                    \
+    return std::move(result).take_error();          \
   declaration = std::move(result).value()

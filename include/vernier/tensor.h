@@ -14,7 +14,23 @@
 namespace vernier {
 
 // Element types of safetensors; the names are the ones its headers use ("BF16", "F8_E4M3", ...).
-enum class DType : std::uint8_t { boolean, u8, i8, f8_e5m2, f8_e4m3, i16, u16, f16, bf16, i32, u32, f32, f64, i64, u64 };
+enum class DType : std::uint8_t {
+  boolean,
+  u8,
+  i8,
+  f8_e5m2,
+  f8_e4m3,
+  i16,
+  u16,
+  f16,
+  bf16,
+  i32,
+  u32,
+  f32,
+  f64,
+  i64,
+  u64
+};
 
 std::int64_t size_bytes(DType dtype);
 std::string_view name(DType dtype);
@@ -56,11 +72,7 @@ struct Matrix {
   T& operator()(std::int64_t r, std::int64_t c) const { return data[r * stride + c]; }
   Matrix rows_slice(std::int64_t first, std::int64_t count) const { return {row(first), count, cols, stride}; }
   Matrix cols_slice(std::int64_t first, std::int64_t count) const { return {data + first, rows, count, stride}; }
-  operator Matrix<const T>() const
-    requires(!std::is_const_v<T>)
-  {
-    return {data, rows, cols, stride};
-  }
+  operator Matrix<const T>() const requires(!std::is_const_v<T>) { return {data, rows, cols, stride}; }
 };
 
 // A typed tensor in somebody else's memory (usually a mapped file); not necessarily aligned to its element type.

@@ -53,7 +53,7 @@ class StreamDecoder {
 
 // One turn of a conversation, as in chat JSONL.
 struct ChatMessage {
-  std::string role;     // "system", "user", "assistant", "tool"
+  std::string role;  // "system", "user", "assistant", "tool"
   std::string content;
 };
 

@@ -38,25 +38,33 @@ std::optional<Isa> isa_from_name(std::string_view text) {
 
 std::string_view name(Isa isa) {
   switch (isa) {
-    case Isa::scalar: return "scalar";
-    case Isa::avx2: return "avx2";
-    case Isa::avx512: return "avx512";
-    case Isa::avx512_vnni: return "avx512_vnni";
-    case Isa::amx: return "amx";
+    case Isa::scalar:
+      return "scalar";
+    case Isa::avx2:
+      return "avx2";
+    case Isa::avx512:
+      return "avx512";
+    case Isa::avx512_vnni:
+      return "avx512_vnni";
+    case Isa::amx:
+      return "amx";
   }
   return "unknown";
 }
 
 bool supports(Isa isa) {
   switch (isa) {
-    case Isa::scalar: return true;
+    case Isa::scalar:
+      return true;
     case Isa::avx2:
       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
     case Isa::avx512:
       return supports(Isa::avx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    case Isa::avx512_vnni: return supports(Isa::avx512) && __builtin_cpu_supports("avx512vnni");
-    case Isa::amx: return supports(Isa::avx512_vnni) && amx_in_cpuid() && request_tiles();
+    case Isa::avx512_vnni:
+      return supports(Isa::avx512) && __builtin_cpu_supports("avx512vnni");
+    case Isa::amx:
+      return supports(Isa::avx512_vnni) && amx_in_cpuid() && request_tiles();
   }
   return false;
 }
@@ -86,7 +94,8 @@ bool force_isa(std::string_view text) {
 std::string cpu_model() {
   unsigned regs[12] = {};
   for (unsigned i = 0; i < 3; ++i) {
-    if (!__get_cpuid(0x80000002 + i, &regs[4 * i], &regs[4 * i + 1], &regs[4 * i + 2], &regs[4 * i + 3])) return "unknown";
+    if (!__get_cpuid(0x80000002 + i, &regs[4 * i], &regs[4 * i + 1], &regs[4 * i + 2], &regs[4 * i + 3]))
+      return "unknown";
   }
   char text[49] = {};
   std::memcpy(text, regs, 48);

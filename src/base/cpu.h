@@ -11,11 +11,11 @@ namespace vernier {
 enum class Isa { scalar, avx2, avx512, avx512_vnni, amx };
 
 std::string_view name(Isa isa);
-bool supports(Isa isa);      // AMX includes the kernel's permission to use tiles
-Isa best_isa();              // the highest supported one, or what VERNIER_ISA / force_isa() says
+bool supports(Isa isa);                 // AMX includes the kernel's permission to use tiles
+Isa best_isa();                         // the highest supported one, or what VERNIER_ISA / force_isa() says
 bool force_isa(std::string_view name);  // false when the CPU lacks it or the name is unknown
 
-std::string cpu_model();                    // "AMD EPYC ..."
-std::vector<std::string> cpu_features();    // "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", ...
+std::string cpu_model();                  // "AMD EPYC ..."
+std::vector<std::string> cpu_features();  // "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", ...
 
 }  // namespace vernier

@@ -28,10 +28,14 @@ void set_log_level(LogLevel level) { threshold = level; }
 void log_text(LogLevel level, std::string_view text) {
   if (level < threshold.load(std::memory_order_relaxed)) return;
   switch (level) {
-    case LogLevel::debug: return logger().debug("{}", text);
-    case LogLevel::info: return logger().info("{}", text);
-    case LogLevel::warn: return logger().warn("warning: {}", text);
-    default: return logger().error("{}", text);
+    case LogLevel::debug:
+      return logger().debug("{}", text);
+    case LogLevel::info:
+      return logger().info("{}", text);
+    case LogLevel::warn:
+      return logger().warn("warning: {}", text);
+    default:
+      return logger().error("{}", text);
   }
 }
 

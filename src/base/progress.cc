@@ -14,7 +14,8 @@ std::atomic<bool> enabled{true};
 
 std::string clock_text(double seconds) {
   const long s = static_cast<long>(std::max(0.0, seconds) + 0.5);
-  return s < 3600 ? fmt::format("{}:{:02}", s / 60, s % 60) : fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
+  return s < 3600 ? fmt::format("{}:{:02}", s / 60, s % 60)
+                  : fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// The process's worker threads. Results never depend on how many there are: work is cut into the same pieces at any count.
+// The process's worker threads. Results never depend on how many there are: work is cut into the same pieces at any
+// count.
 #pragma once
 
 #include <cstdint>

@@ -13,6 +13,7 @@
 #include "base/threads.h"
 #include "cli/output.h"
 #include "cli/table.h"
+#include "kernels/onednn/api.h"
 #include "kernels/ops.h"
 #include "pipeline/learn_plugin.h"
 #include "vernier/version.h"
@@ -89,16 +90,7 @@ Function loaded_symbol(const char* name) {
   return reinterpret_cast<Function>(::dlsym(RTLD_DEFAULT, name));
 }
 
-// The two C libraries say which version is loaded, through the first fields of a struct and a text buffer of theirs;
-// the file name says it for SentencePiece.
-std::string onednn_version() {
-  struct Version {
-    int major, minor, patch;
-  };
-  const auto version = loaded_symbol<const Version* (*)()>("dnnl_version");
-  if (!version) return "not loaded";
-  return fmt::format("{}.{}.{}", version()->major, version()->minor, version()->patch);
-}
+std::string onednn_version() { return kernels::onednn().version; }
 
 std::string pcre2_version() {
   constexpr std::uint32_t config_version = 11;

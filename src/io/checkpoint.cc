@@ -13,7 +13,8 @@ namespace vernier {
 namespace {
 
 // Files of weights in the order they are to be read: the index's, or the one file.
-Result<std::vector<std::string>> weight_files(const std::string& folder, std::map<std::string, std::string>& weight_map) {
+Result<std::vector<std::string>> weight_files(const std::string& folder,
+                                              std::map<std::string, std::string>& weight_map) {
   const std::string index_path = folder + "/model.safetensors.index.json";
   if (!file_exists(index_path)) {
     if (file_exists(folder + "/model.safetensors")) return std::vector<std::string>{"model.safetensors"};
@@ -40,7 +41,8 @@ Result<std::vector<std::string>> weight_files(const std::string& folder, std::ma
 
 Result<std::unique_ptr<Checkpoint>> Checkpoint::open(const std::string& folder) {
   if (!is_directory(folder)) {
-    return with_hint(fail(ErrorCode::not_found, "{}: no such folder", folder), "give the folder that holds config.json");
+    return with_hint(fail(ErrorCode::not_found, "{}: no such folder", folder),
+                     "give the folder that holds config.json");
   }
   std::unique_ptr<Checkpoint> checkpoint(new Checkpoint);
   checkpoint->folder_ = folder;
@@ -92,9 +94,10 @@ Result<TensorView> Checkpoint::view(const std::string& name) const {
                      near.empty() ? "the checkpoint may be incomplete" : fmt::format("the nearest name is {}", near));
   }
   const TensorEntry& tensor = entry->tensor;
-  return TensorView{tensor.dtype, tensor.shape,
-                    files_[entry->file]->bytes().subspan(static_cast<std::size_t>(data_offsets_[entry->file] + tensor.begin),
-                                                         static_cast<std::size_t>(tensor.bytes()))};
+  return TensorView{
+      tensor.dtype, tensor.shape,
+      files_[entry->file]->bytes().subspan(static_cast<std::size_t>(data_offsets_[entry->file] + tensor.begin),
+                                           static_cast<std::size_t>(tensor.bytes()))};
 }
 
 void Checkpoint::release(const std::string& name) const {

@@ -189,8 +189,11 @@ std::string sanitize_utf8(std::string_view text, std::int64_t* replaced) {
   std::int64_t count = 0;
   for (std::size_t i = 0; i < text.size();) {
     const auto lead = static_cast<unsigned char>(text[i]);
-    const int length = lead < 0x80 ? 1 : lead >= 0xC2 && lead < 0xE0 ? 2 : lead >= 0xE0 && lead < 0xF0 ? 3
-                       : lead >= 0xF0 && lead < 0xF5 ? 4 : 0;
+    const int length = lead < 0x80                   ? 1
+                       : lead >= 0xC2 && lead < 0xE0 ? 2
+                       : lead >= 0xE0 && lead < 0xF0 ? 3
+                       : lead >= 0xF0 && lead < 0xF5 ? 4
+                                                     : 0;
     int valid = length > 0 ? 1 : 0;
     while (valid > 0 && valid < length && i + valid < text.size()) {
       const auto next = static_cast<unsigned char>(text[i + valid]);

@@ -98,8 +98,8 @@ Result<SafetensorsHeader> parse_safetensors(std::span<const std::byte> file, std
   std::int64_t end = 0;
   for (const TensorEntry& entry : header.entries) {
     if (entry.begin != end) {
-      return bad(where, fmt::format("tensor {} starts at byte {}, the one before ends at {} ({})", entry.name, entry.begin,
-                                    end, entry.begin < end ? "overlap" : "hole"));
+      return bad(where, fmt::format("tensor {} starts at byte {}, the one before ends at {} ({})", entry.name,
+                                    entry.begin, end, entry.begin < end ? "overlap" : "hole"));
     }
     end = entry.begin + entry.bytes();
   }
@@ -111,7 +111,8 @@ Result<SafetensorsHeader> parse_safetensors(std::span<const std::byte> file, std
 
 SafetensorsPlan plan_safetensors(std::vector<TensorEntry> entries, const std::map<std::string, std::string>& metadata) {
   std::sort(entries.begin(), entries.end(), [](const TensorEntry& a, const TensorEntry& b) {
-    return std::pair(-size_bytes(a.dtype), std::string_view(a.name)) < std::pair(-size_bytes(b.dtype), std::string_view(b.name));
+    return std::pair(-size_bytes(a.dtype), std::string_view(a.name)) <
+           std::pair(-size_bytes(b.dtype), std::string_view(b.name));
   });
   SafetensorsPlan plan;
   Json json = Json::object();
@@ -119,9 +120,8 @@ SafetensorsPlan plan_safetensors(std::vector<TensorEntry> entries, const std::ma
   for (TensorEntry& entry : entries) {
     entry.begin = plan.data_bytes;
     plan.data_bytes += entry.bytes();
-    json[entry.name] = {{"dtype", name(entry.dtype)},
-                        {"shape", entry.shape.dims()},
-                        {"data_offsets", {entry.begin, plan.data_bytes}}};
+    json[entry.name] = {
+        {"dtype", name(entry.dtype)}, {"shape", entry.shape.dims()}, {"data_offsets", {entry.begin, plan.data_bytes}}};
   }
   std::string text = dump_json(json, -1);
   text.append((8 - text.size() % 8) % 8, ' ');
@@ -173,7 +173,8 @@ Status SafetensorsWriter::write(const std::string& name, std::span<const std::by
   return write_part(name, 0, bytes);
 }
 
-Status SafetensorsWriter::write_part(const std::string& name, std::int64_t offset_bytes, std::span<const std::byte> bytes) {
+Status SafetensorsWriter::write_part(const std::string& name, std::int64_t offset_bytes,
+                                     std::span<const std::byte> bytes) {
   const auto found = index_.find(name);
   if (found == index_.end()) return fail(ErrorCode::failed, "{}: tensor {} was not planned", path_, name);
   const TensorEntry& entry = plan_.entries[found->second];

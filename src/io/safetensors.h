@@ -55,7 +55,7 @@ class SafetensorsWriter {
   Status write(const std::string& name, std::span<const std::byte> bytes);  // exactly the planned size
   // A piece of one tensor, `offset_bytes` from its start.
   Status write_part(const std::string& name, std::int64_t offset_bytes, std::span<const std::byte> bytes);
-  Status sync();                                                            // what was written so far is durable
+  Status sync();  // what was written so far is durable
   Status finish();
 
  private:

@@ -1,9 +1,10 @@
-#include <oneapi/dnnl/dnnl.h>
-
 #include <algorithm>
 #include <cassert>
+#include <cstdio>
+#include <cstdlib>
 
 #include "kernels/one_thread.h"
+#include "kernels/onednn/api.h"
 #include "kernels/ops.h"
 
 namespace vernier::kernels {
@@ -18,10 +19,12 @@ void multiply(char transpose_a, char transpose_b, std::int64_t k, Matrix<const f
     return;
   }
   const OneThread one_thread;
-  [[maybe_unused]] const dnnl_status_t status =
-      dnnl_sgemm(transpose_a, transpose_b, c.rows, c.cols, k, alpha, a.data, a.stride, b.data, b.stride,
-                 accumulate ? 1.0f : 0.0f, c.data, c.stride);
-  assert(status == dnnl_success);
+  if (!onednn().sgemm(transpose_a, transpose_b, c.rows, c.cols, k, alpha, a.data, a.stride, b.data, b.stride,
+                      accumulate ? 1.0f : 0.0f, c.data, c.stride)) {
+    std::fprintf(stderr, "vernier: oneDNN refused a product of %ld x %ld x %ld\n", static_cast<long>(c.rows),
+                 static_cast<long>(c.cols), static_cast<long>(k));
+    std::abort();
+  }
 }
 
 }  // namespace

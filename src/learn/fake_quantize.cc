@@ -12,7 +12,9 @@ at::Tensor fake_quantize(const at::Tensor& x, const ActivationSpec& spec) {
     scale = at::full({1, 1}, spec.scale, x.options());
     zero = at::full({1, 1}, spec.symmetric ? 0.0 : spec.zero, x.options());
   } else {
-    const auto reduce_max = [&](const at::Tensor& t) { return spec.per_token ? t.amax(1, true) : t.max().reshape({1, 1}); };
+    const auto reduce_max = [&](const at::Tensor& t) {
+      return spec.per_token ? t.amax(1, true) : t.max().reshape({1, 1});
+    };
     if (spec.symmetric) {
       const at::Tensor largest = reduce_max(fixed.abs());
       scale = spec.full_range ? largest * 2 / levels : largest / (half - 1);

@@ -28,7 +28,8 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, const Op& op)
 at::Tensor rope(const at::Tensor& x, const at::Tensor& at_positions, const Op& op) {
   const at::Tensor frequency = at::tensor(op.rope.inverse_frequency, at::kFloat).to(x.device());
   const at::Tensor angle = at_positions.to(at::kFloat).unsqueeze(1) * frequency;  // [rows, head_dim / 2]
-  const at::Tensor cosine = (angle.cos() * op.rope.magnitude).unsqueeze(1), sine = (angle.sin() * op.rope.magnitude).unsqueeze(1);
+  const at::Tensor cosine = (angle.cos() * op.rope.magnitude).unsqueeze(1),
+                   sine = (angle.sin() * op.rope.magnitude).unsqueeze(1);
   const at::Tensor heads = x.reshape({x.size(0), -1, op.head_dim});
   const std::int64_t half = op.head_dim / 2;
   const at::Tensor a = heads.slice(2, 0, half), b = heads.slice(2, half);
@@ -85,8 +86,8 @@ at::Tensor combine(const std::vector<at::Tensor>& inputs, const Op& op) {
   return sum;
 }
 
-at::Tensor compute(const Op& op, int index, const TensorTable& weights, const Batch& batch, const at::Tensor& row_positions,
-                   const std::vector<at::Tensor>& in, at::Device device) {
+at::Tensor compute(const Op& op, int index, const TensorTable& weights, const Batch& batch,
+                   const at::Tensor& row_positions, const std::vector<at::Tensor>& in, at::Device device) {
   const at::Tensor weight = op.weight >= 0 ? weights.tensors[op.weight] : at::Tensor();
   const at::Tensor bias = op.bias >= 0 ? weights.tensors[op.bias] : at::Tensor();
   switch (op.kind) {
@@ -94,23 +95,37 @@ at::Tensor compute(const Op& op, int index, const TensorTable& weights, const Ba
       const std::vector<std::int64_t> ids(batch.ids.begin(), batch.ids.end());
       return weight.index_select(0, at::tensor(ids, at::kLong).to(device));
     }
-    case OpKind::position_embedding: return in[0] + weight.index_select(0, row_positions + op.offset);
+    case OpKind::position_embedding:
+      return in[0] + weight.index_select(0, row_positions + op.offset);
     case OpKind::linear: {
       const auto quantizer = weights.activations.find(index);
-      return at::linear(quantizer == weights.activations.end() ? in[0] : fake_quantize(in[0], quantizer->second), weight, bias);
+      return at::linear(quantizer == weights.activations.end() ? in[0] : fake_quantize(in[0], quantizer->second),
+                        weight, bias);
     }
-    case OpKind::rms_norm: return rms_norm(in[0], weight, op);
-    case OpKind::layer_norm: return at::layer_norm(in[0], {in[0].size(1)}, weight, bias, op.eps);
-    case OpKind::rope: return rope(in[0], row_positions, op);
-    case OpKind::attention: return attention(batch, in[0], in[1], in[2], op);
-    case OpKind::silu: return at::silu(in[0]);
-    case OpKind::relu: return at::relu(in[0]);
-    case OpKind::gelu: return at::gelu(in[0]);
-    case OpKind::multiply: return in[0] * in[1];
-    case OpKind::add: return in[0] + in[1];
-    case OpKind::route: return route(in[0], op);
-    case OpKind::gather: return in[0].index_select(0, routed_rows(in[1], op.top_k, op.expert).first);
-    case OpKind::combine: return combine(in, op);
+    case OpKind::rms_norm:
+      return rms_norm(in[0], weight, op);
+    case OpKind::layer_norm:
+      return at::layer_norm(in[0], {in[0].size(1)}, weight, bias, op.eps);
+    case OpKind::rope:
+      return rope(in[0], row_positions, op);
+    case OpKind::attention:
+      return attention(batch, in[0], in[1], in[2], op);
+    case OpKind::silu:
+      return at::silu(in[0]);
+    case OpKind::relu:
+      return at::relu(in[0]);
+    case OpKind::gelu:
+      return at::gelu(in[0]);
+    case OpKind::multiply:
+      return in[0] * in[1];
+    case OpKind::add:
+      return in[0] + in[1];
+    case OpKind::route:
+      return route(in[0], op);
+    case OpKind::gather:
+      return in[0].index_select(0, routed_rows(in[1], op.top_k, op.expert).first);
+    case OpKind::combine:
+      return combine(in, op);
   }
   return {};
 }
@@ -135,7 +150,8 @@ Status evaluate(const Graph& graph, const TensorTable& weights, const Batch& bat
     if (op.kind == OpKind::embedding) {
       const std::int64_t vocab = weights.tensors[op.weight].size(0);
       for (const TokenId id : batch.ids) {
-        if (id < 0 || id >= vocab) return fail(ErrorCode::invalid, "{}: token id {} outside the vocabulary of {}", op.name, id, vocab);
+        if (id < 0 || id >= vocab)
+          return fail(ErrorCode::invalid, "{}: token id {} outside the vocabulary of {}", op.name, id, vocab);
       }
     }
     std::vector<at::Tensor> inputs;

@@ -2,6 +2,7 @@
 #include "pipeline/learn_plugin.h"
 
 #include <ATen/Context.h>
+#include <c10/core/GradMode.h>
 #include <torch/version.h>
 
 #include <unordered_map>
@@ -14,7 +15,8 @@ namespace vernier::learn {
 namespace {
 
 at::Tensor to_device(Matrix<const float> values, at::Device device) {
-  return at::from_blob(const_cast<float*>(values.data), {values.rows, values.cols}, at::kFloat).to(device, /*non_blocking=*/false, /*copy=*/true);
+  return at::from_blob(const_cast<float*>(values.data), {values.rows, values.cols}, at::kFloat)
+      .to(device, /*non_blocking=*/false, /*copy=*/true);
 }
 
 class TorchExecutor : public Executor {
@@ -24,7 +26,7 @@ class TorchExecutor : public Executor {
   Status evaluate(const Graph& graph, const WeightTable& weights, const Batch& batch, ValueTable& values,
                   std::span<const ValueId> targets, KvCache* cache, int) override {
     if (cache) return fail(ErrorCode::unsupported, "{}: generation with a cache runs on --device cpu", graph.name);
-    const at::NoGradGuard no_gradients;
+    const c10::NoGradGuard no_gradients;
     std::vector<bool> known(graph.values.size());
     TensorValues device_values(graph.values.size());
     for (ValueId v = 0; v < static_cast<ValueId>(known.size()); ++v) known[v] = values.has(v);
@@ -93,9 +95,7 @@ std::unique_ptr<Executor> make_executor(const std::string& device, std::string& 
   return nullptr;
 }
 
-std::string describe() {
-  return fmt::format("libtorch {}, {}", TORCH_VERSION, at::hasCUDA() ? "CUDA" : "CPU only");
-}
+std::string describe() { return fmt::format("libtorch {}, {}", TORCH_VERSION, at::hasCUDA() ? "CUDA" : "CPU only"); }
 
 const LearnPlugin plugin{version(), make_executor, describe};
 

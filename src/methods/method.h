@@ -27,8 +27,8 @@ namespace vernier {
 using OptionValue = std::variant<bool, std::int64_t, double, std::string>;
 struct OptionSchema {
   std::string_view name;
-  OptionValue fallback;              // its alternative is the option's type
-  std::string_view help;             // one line: meaning, unit, allowed values
+  OptionValue fallback;                   // its alternative is the option's type
+  std::string_view help;                  // one line: meaning, unit, allowed values
   std::vector<std::string_view> choices;  // for strings; empty: any
 };
 class Options {
@@ -46,20 +46,20 @@ class Options {
 };
 
 struct SolveInput {
-  std::string name;                       // for messages
-  Matrix<const float> weight;             // [rows, cols]
+  std::string name;            // for messages
+  Matrix<const float> weight;  // [rows, cols]
   std::shared_ptr<const Grid> grid;
   const Range* range = nullptr;
-  const Hessian* hessian = nullptr;       // null for data-free solvers; shared by linears of one input, never changed
-  bool column_groups_allowed = false;     // whether the container can store group_of_column
+  const Hessian* hessian = nullptr;    // null for data-free solvers; shared by linears of one input, never changed
+  bool column_groups_allowed = false;  // whether the container can store group_of_column
 };
 
 struct SolveReport {
-  double error_rtn = 0;   // tr(E H E^T) / tr(W H W^T) of round to nearest; plain squared error without H
-  double error = 0;       // the same of the result
-  double damp = 0;        // fraction of the mean diagonal that was added in the end
+  double error_rtn = 0;  // tr(E H E^T) / tr(W H W^T) of round to nearest; plain squared error without H
+  double error = 0;      // the same of the result
+  double damp = 0;       // fraction of the mean diagonal that was added in the end
   std::int64_t dead_columns = 0;
-  std::string note;       // a fallback that was taken, or empty
+  std::string note;  // a fallback that was taken, or empty
 };
 
 class Solver {
@@ -92,7 +92,7 @@ class BlockContext {
   virtual ~BlockContext() = default;
 
   virtual const Graph& graph() const = 0;
-  virtual int index() const = 0;  // of the block
+  virtual int index() const = 0;                        // of the block
   virtual Result<Tensor*> master(TensorId tensor) = 0;  // loaded on first use; stays until the block is done
   virtual Status master_changed(TensorId tensor) = 0;   // call after writing to it: executors see the new values
   virtual const WeightTable& weights() const = 0;       // current weights, changed masters included

@@ -55,9 +55,11 @@ Result<Options> resolve_options(const MethodDescriptor& method,
     const OptionSchema& schema = method.options[static_cast<std::size_t>(slot - values.begin())];
     const auto value = parse_as(schema.fallback, text);
     if (!value) {
-      return fail(ErrorCode::invalid, "{}.{}: wanted {}, found \"{}\"", method.name, name, type_name(schema.fallback), text);
+      return fail(ErrorCode::invalid, "{}.{}: wanted {}, found \"{}\"", method.name, name, type_name(schema.fallback),
+                  text);
     }
-    if (!schema.choices.empty() && std::find(schema.choices.begin(), schema.choices.end(), text) == schema.choices.end()) {
+    if (!schema.choices.empty() &&
+        std::find(schema.choices.begin(), schema.choices.end(), text) == schema.choices.end()) {
       return fail(ErrorCode::invalid, "{}.{}: wanted one of {}, found \"{}\"", method.name, name,
                   fmt::join(schema.choices, ", "), text);
     }

@@ -126,7 +126,8 @@ double probe_seconds(const Plan& plan) {
   for (const WeightPlan& weight : plan.output.weights) weights += weight.grid ? weight.shape.elements() : 0;
   constexpr double efficiency = 0.8;                // of the bare product rate, over a whole run
   constexpr double weights_per_core_second = 60e6;  // round to nearest, packing and writing
-  return plan.flops / (efficiency * rate) + static_cast<double>(weights) / (weights_per_core_second * static_cast<double>(workers));
+  return plan.flops / (efficiency * rate) +
+         static_cast<double>(weights) / (weights_per_core_second * static_cast<double>(workers));
 }
 
 }  // namespace vernier

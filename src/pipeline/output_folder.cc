@@ -30,7 +30,8 @@ Status OutputFolder::write(const std::string& tensor, std::span<const std::byte>
   return writers_[shard->second]->write(tensor, bytes);
 }
 
-Status OutputFolder::write_part(const std::string& tensor, std::int64_t offset_bytes, std::span<const std::byte> bytes) {
+Status OutputFolder::write_part(const std::string& tensor, std::int64_t offset_bytes,
+                                std::span<const std::byte> bytes) {
   const auto shard = shard_of_.find(tensor);
   if (shard == shard_of_.end()) return fail(ErrorCode::failed, "{}: tensor {} was not planned", folder_, tensor);
   if (!writers_[shard->second]) return {};

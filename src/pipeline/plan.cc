@@ -19,7 +19,8 @@ Result<const ContainerDescriptor*> choose_container(Plan& plan) {
   if (!plan.options.container.empty()) {
     VN_ASSIGN(const ContainerDescriptor* container, find_container(plan.options.container));
     if (!container->accepts) {
-      return fail(ErrorCode::unsupported, "container {} is read only: it cannot hold quantized weights", container->name);
+      return fail(ErrorCode::unsupported, "container {} is read only: it cannot hold quantized weights",
+                  container->name);
     }
     VN_TRY(container->accepts(plan.output));
     return container;
@@ -27,7 +28,8 @@ Result<const ContainerDescriptor*> choose_container(Plan& plan) {
   VN_ASSIGN(const ContainerDescriptor* preferred, find_container("compressed-tensors"));
   const Status status = preferred->accepts(plan.output);
   if (status.ok()) return preferred;
-  plan.notes.push_back(fmt::format("container vernier, because compressed-tensors does not hold this: {}", status.error().message));
+  plan.notes.push_back(
+      fmt::format("container vernier, because compressed-tensors does not hold this: {}", status.error().message));
   VN_ASSIGN(const ContainerDescriptor* fallback, find_container("vernier"));
   VN_TRY(fallback->accepts(plan.output));
   return fallback;
@@ -81,8 +83,9 @@ Status attach_graph(Plan& plan) {
   if (!graph.ok()) {
     if (graph.error().code != ErrorCode::unsupported) return std::move(graph).take_error();
     if (plan.calibrated) {
-      return with_hint(fail(ErrorCode::unsupported, "{}; recipe {} needs to run the model", graph.error().message, plan.recipe.name),
-                       "a data-free recipe works on any architecture: --recipe w4a16-rtn");
+      return with_hint(
+          fail(ErrorCode::unsupported, "{}; recipe {} needs to run the model", graph.error().message, plan.recipe.name),
+          "a data-free recipe works on any architecture: --recipe w4a16-rtn");
     }
     plan.notes.push_back(fmt::format("{}: quantizing by tensor pattern", graph.error().message));
     return {};
@@ -104,10 +107,11 @@ Status attach_graph(Plan& plan) {
     if (!named.count(entry.tensor.name)) unexpected.push_back(entry.tensor.name);
   }
   if (!unexpected.empty()) {
-    plan.notes.push_back(fmt::format("{} tensor{} the architecture does not use {} copied unchanged: {}{}", unexpected.size(),
-                                     unexpected.size() == 1 ? "" : "s", unexpected.size() == 1 ? "is" : "are",
-                                     fmt::join(unexpected.begin(), unexpected.begin() + std::min<std::size_t>(3, unexpected.size()), ", "),
-                                     unexpected.size() > 3 ? ", ..." : ""));
+    plan.notes.push_back(fmt::format(
+        "{} tensor{} the architecture does not use {} copied unchanged: {}{}", unexpected.size(),
+        unexpected.size() == 1 ? "" : "s", unexpected.size() == 1 ? "is" : "are",
+        fmt::join(unexpected.begin(), unexpected.begin() + std::min<std::size_t>(3, unexpected.size()), ", "),
+        unexpected.size() > 3 ? ", ..." : ""));
   }
   plan.graph = std::move(*graph);
   return {};
@@ -153,9 +157,10 @@ Result<Plan> make_plan(const Recipe& recipe, const RunOptions& options, bool pro
   plan.output.recipe_yaml = recipe.yaml();
   plan.output.max_shard_bytes = options.max_shard_bytes;
   const bool column_groups = solver->column_groups && solver->column_groups(solver_options);
-  VN_ASSIGN(plan.output.weights, plan_weights(*plan.checkpoint, plan.graph ? &*plan.graph : nullptr, recipe, column_groups,
-                                              plan.output.ignored));
-  if (std::none_of(plan.output.weights.begin(), plan.output.weights.end(), [](const WeightPlan& w) { return w.grid.has_value(); })) {
+  VN_ASSIGN(plan.output.weights, plan_weights(*plan.checkpoint, plan.graph ? &*plan.graph : nullptr, recipe,
+                                              column_groups, plan.output.ignored));
+  if (std::none_of(plan.output.weights.begin(), plan.output.weights.end(),
+                   [](const WeightPlan& w) { return w.grid.has_value(); })) {
     return with_hint(fail(ErrorCode::invalid, "{}: recipe {} selects no tensor", options.model, recipe.name),
                      "look at the names with `vernier inspect`, and at ignore and overrides in the recipe");
   }

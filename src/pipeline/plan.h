@@ -24,7 +24,7 @@ struct RunOptions {
   std::string device = "cpu";
   std::int64_t memory_bytes = 0;  // 0: three quarters of what is available
   std::int64_t max_shard_bytes = std::int64_t{4} << 30;
-  bool fresh = false;     // discard an earlier run's state and output
+  bool fresh = false;  // discard an earlier run's state and output
 };
 
 struct PlannedShard {
@@ -33,8 +33,8 @@ struct PlannedShard {
 };
 
 struct Stage {
-  std::string name;                 // "block forward", "hessian", "solve", "write"
-  std::int64_t peak_bytes = 0;      // resident, everything included
+  std::string name;             // "block forward", "hessian", "solve", "write"
+  std::int64_t peak_bytes = 0;  // resident, everything included
 };
 
 struct Plan {
@@ -46,18 +46,18 @@ struct Plan {
   OutputPlan output;
   std::vector<PlannedShard> shards;
   std::vector<std::string> companions;
-  std::vector<std::string> notes;   // choices and warnings worth printing
+  std::vector<std::string> notes;  // choices and warnings worth printing
   bool calibrated = false;
-  std::int64_t memory_bytes = 0;    // the budget
+  std::int64_t memory_bytes = 0;  // the budget
   std::vector<Stage> stages;
-  std::int64_t peak_bytes = 0;      // the largest stage
+  std::int64_t peak_bytes = 0;  // the largest stage
   std::int64_t smallest_budget_bytes = 0;
   std::int64_t scratch_bytes = 0;
-  std::int64_t output_bytes = 0;    // every file of the output
+  std::int64_t output_bytes = 0;  // every file of the output
   double flops = 0;
-  double seconds = 0;               // estimate from a probe; 0 when not probed
+  double seconds = 0;  // estimate from a probe; 0 when not probed
 
-  double bits_per_weight() const;   // over quantized weights, parameters included
+  double bits_per_weight() const;  // over quantized weights, parameters included
 };
 
 // Refuses: shapes the grid cannot hold, an unknown method option, a budget below the smallest that works (named).

@@ -22,7 +22,9 @@ std::int64_t stored_bytes(const Plan& plan, const WeightPlan& weight) {
 std::string activation_text(const std::optional<ActivationSpec>& spec) {
   if (!spec) return "-";
   return fmt::format("int{} {} {}", spec->bits, spec->symmetric ? "sym" : "asym",
-                     !spec->dynamic ? "static" : spec->per_token ? "per token" : "per tensor");
+                     !spec->dynamic    ? "static"
+                     : spec->per_token ? "per token"
+                                       : "per tensor");
 }
 
 }  // namespace
@@ -65,15 +67,18 @@ std::string plan_table(const Plan& plan) {
                         weight.grid ? weight.grid->text() : "copied", stored_bytes(plan, weight));
   }
   text += fmt::format("\nrecipe        {}: {}\n", plan.recipe.name, plan.recipe.summary);
-  text += fmt::format("architecture  {}\n", plan.graph ? plan.graph->architecture : "not described; weights by pattern");
-  text += fmt::format("container     {}, {} file{}\n", plan.container->name, plan.shards.size(), plan.shards.size() == 1 ? "" : "s");
-  text += fmt::format("output        {} ({} bytes), {:.3f} bits per quantized weight\n", format_bytes(plan.output_bytes),
-                      plan.output_bytes, plan.bits_per_weight());
+  text +=
+      fmt::format("architecture  {}\n", plan.graph ? plan.graph->architecture : "not described; weights by pattern");
+  text += fmt::format("container     {}, {} file{}\n", plan.container->name, plan.shards.size(),
+                      plan.shards.size() == 1 ? "" : "s");
+  text += fmt::format("output        {} ({} bytes), {:.3f} bits per quantized weight\n",
+                      format_bytes(plan.output_bytes), plan.output_bytes, plan.bits_per_weight());
   if (plan.calibrated) {
     text += fmt::format("calibration   {} samples of {} tokens\n", plan.recipe.calibration.samples,
                         plan.recipe.calibration.ctx);
   }
-  for (const Stage& stage : plan.stages) text += fmt::format("memory        {:>12}  {}\n", format_bytes(stage.peak_bytes), stage.name);
+  for (const Stage& stage : plan.stages)
+    text += fmt::format("memory        {:>12}  {}\n", format_bytes(stage.peak_bytes), stage.name);
   text += fmt::format("              of {}; the smallest budget that works is {}\n", format_bytes(plan.memory_bytes),
                       format_bytes(plan.smallest_budget_bytes));
   text += fmt::format("scratch disk  {}\n", format_bytes(plan.scratch_bytes));

@@ -80,8 +80,9 @@ std::optional<ActivationSpec> activation_spec(const ActivationRecipe& activation
   return spec;
 }
 
-Result<std::vector<WeightPlan>> plan_weights(const Checkpoint& checkpoint, const ModelGraph* graph, const Recipe& recipe,
-                                             bool column_groups, std::vector<std::string>& ignored_modules) {
+Result<std::vector<WeightPlan>> plan_weights(const Checkpoint& checkpoint, const ModelGraph* graph,
+                                             const Recipe& recipe, bool column_groups,
+                                             std::vector<std::string>& ignored_modules) {
   const MatrixNames names = graph ? matrix_names(*graph) : MatrixNames{};
   std::vector<WeightPlan> plans;
   std::set<std::string> ignored;

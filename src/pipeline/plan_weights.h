@@ -16,8 +16,9 @@ namespace vernier {
 
 // One plan per tensor of the checkpoint, in its order. `graph` is null for architectures nobody described: then every
 // float matrix with at least 32 rows and columns that no ignore pattern matches is a linear.
-Result<std::vector<WeightPlan>> plan_weights(const Checkpoint& checkpoint, const ModelGraph* graph, const Recipe& recipe,
-                                             bool column_groups, std::vector<std::string>& ignored_modules);
+Result<std::vector<WeightPlan>> plan_weights(const Checkpoint& checkpoint, const ModelGraph* graph,
+                                             const Recipe& recipe, bool column_groups,
+                                             std::vector<std::string>& ignored_modules);
 
 // The weight settings a recipe gives tensor `name`; bits 16 means untouched.
 WeightSpec weight_spec_for(const Recipe& recipe, const std::string& name);

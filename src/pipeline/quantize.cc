@@ -22,7 +22,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string run_folder(const RunOptions& options) { return options.scratch.empty() ? options.out + ".run" : options.scratch; }
+std::string run_folder(const RunOptions& options) {
+  return options.scratch.empty() ? options.out + ".run" : options.scratch;
+}
 
 // An output belongs to this run when its journal is here; anything else in the way is the user's and stays untouched.
 Status claim_output(const RunOptions& options) {
@@ -54,9 +56,9 @@ Journal::Identity identity(const Plan& plan, const std::string& calibration) {
           {"calibration", calibration},
           {"container", std::string(plan.container->name)},
           {"shard limit", std::to_string(plan.output.max_shard_bytes)},
-          {"numeric path", fmt::format("{} on {}", plan.recipe.compute, plan.options.device == "cpu"
-                                                                           ? std::string(name(best_isa()))
-                                                                           : plan.options.device)}};
+          {"numeric path",
+           fmt::format("{} on {}", plan.recipe.compute,
+                       plan.options.device == "cpu" ? std::string(name(best_isa())) : plan.options.device)}};
 }
 
 // Static activation scales of finished blocks come back from their records.
@@ -86,13 +88,15 @@ Result<QuantizeResult> quantize(Plan plan) {
   std::unique_ptr<BlockEngine> engine;
   if (plan.calibrated) {
     VN_ASSIGN(source, open_model(plan.options.model));
-    VN_ASSIGN(calibration, load_calibration(*source, plan.options.calib.empty() ? "self" : plan.options.calib, plan.recipe.calibration));
+    VN_ASSIGN(calibration, load_calibration(*source, plan.options.calib.empty() ? "self" : plan.options.calib,
+                                            plan.recipe.calibration));
     VN_ASSIGN(auto plans, linear_plans(plan));
     VN_ASSIGN(auto executor, make_device_executor(plan.options.device));
     BlockEngineOptions options;
     options.scratch = run;
     options.recipe = plan.recipe;
-    VN_ASSIGN(engine, BlockEngine::make(*source, calibration, std::move(plans), std::move(executor), std::move(options)));
+    VN_ASSIGN(engine,
+              BlockEngine::make(*source, calibration, std::move(plans), std::move(executor), std::move(options)));
   }
 
   VN_ASSIGN(Journal journal, Journal::open(run + "/journal.jsonl", identity(plan, calibration.fingerprint)));
@@ -113,7 +117,8 @@ Result<QuantizeResult> quantize(Plan plan) {
     double done = 0;
     for (const Step& step : steps) done += journal.done(step.name) ? step_work(plan, step) : 0;
     Progress progress("quantize", plan_work(plan), done);
-    Stream stream(plan, output, std::move(engine), [&](double work, std::string_view detail) { progress.advance(work, detail); });
+    Stream stream(plan, output, std::move(engine),
+                  [&](double work, std::string_view detail) { progress.advance(work, detail); });
     for (const Step& step : steps) {
       if (journal.done(step.name)) {
         VN_TRY(stream.forget(step));

@@ -15,7 +15,7 @@ struct TensorRecord {
   double bits_per_weight = 0;
   SolveReport report;
   double seconds = 0;
-  std::int64_t tokens = 0;  // calibration tokens its Hessian saw
+  std::int64_t tokens = 0;                   // calibration tokens its Hessian saw
   std::optional<ActivationSpec> activation;  // on the linear's input, with its static scale
 };
 
@@ -23,7 +23,7 @@ struct QuantizeResult {
   std::vector<TensorRecord> tensors;
   std::int64_t output_bytes = 0;
   std::int64_t peak_resident_bytes = 0;
-  double seconds = 0;          // of this process
+  double seconds = 0;  // of this process
   bool resumed = false;
   std::string container;
 };

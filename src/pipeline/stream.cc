@@ -25,7 +25,8 @@ std::int64_t first_non_finite(std::span<const float> values) {
 }
 
 Error non_finite(const std::string& model, const WeightPlan& weight, std::int64_t element, float value) {
-  const std::int64_t cols = weight.shape.rank() > 1 ? weight.shape.elements() / weight.shape[0] : weight.shape.elements();
+  const std::int64_t cols =
+      weight.shape.rank() > 1 ? weight.shape.elements() / weight.shape[0] : weight.shape.elements();
   return with_hint(fail(ErrorCode::invalid, "{}: tensor {} holds {} at row {}, column {}", model, weight.name, value,
                         cols ? element / cols : 0, cols ? element % cols : 0),
                    "the checkpoint is damaged; fetch it again");
@@ -99,7 +100,8 @@ Status Stream::run(const Step& step, std::vector<TensorRecord>& records) {
         step.block,
         [&](BlockTensor tensor) -> Status {
           const auto slot = index.find(tensor.name);
-          if (slot == index.end()) return fail(ErrorCode::failed, "{} changed tensor {}, which is another block's", step.name, tensor.name);
+          if (slot == index.end())
+            return fail(ErrorCode::failed, "{} changed tensor {}, which is another block's", step.name, tensor.name);
           WeightPlan& weight = plan_.output.weights[slot->second];
           if (weight.grid && tensor.part) {
             VN_TRY(write_quantized(weight, tensor, records));
@@ -126,18 +128,18 @@ Status Stream::run(const Step& step, std::vector<TensorRecord>& records) {
   return {};
 }
 
-Status Stream::forget(const Step& step) {
-  return engine_ && step.block >= 0 ? engine_->forget(step.block) : Status();
-}
+Status Stream::forget(const Step& step) { return engine_ && step.block >= 0 ? engine_->forget(step.block) : Status(); }
 
 Status Stream::quantize_data_free(WeightPlan& weight, std::vector<TensorRecord>& records) {
   const auto begin = std::chrono::steady_clock::now();
   if (!solver_) {
     // Weights that the engine does not reach (a head asked for by name) are rounded to nearest.
     VN_ASSIGN(const MethodDescriptor* chosen, find_method(plan_.recipe.solver.name));
-    VN_ASSIGN(const MethodDescriptor* method, chosen->needs_hessian ? find_method("rtn") : Result<const MethodDescriptor*>(chosen));
-    VN_ASSIGN(const Options options, resolve_options(*method, chosen == method ? plan_.recipe.solver.options
-                                                                               : decltype(plan_.recipe.solver.options){}));
+    VN_ASSIGN(const MethodDescriptor* method,
+              chosen->needs_hessian ? find_method("rtn") : Result<const MethodDescriptor*>(chosen));
+    VN_ASSIGN(const Options options,
+              resolve_options(
+                  *method, chosen == method ? plan_.recipe.solver.options : decltype(plan_.recipe.solver.options){}));
     solver_ = method->make_solver(options);
   }
   VN_ASSIGN(const TensorView view, plan_.checkpoint->view(weight.name));
@@ -198,7 +200,8 @@ Status Stream::copy(const WeightPlan& weight) {
         return non_finite(plan_.options.model, weight, first + at, values[at]);
       }
     }
-    const auto bytes = view.bytes.subspan(static_cast<std::size_t>(first * width), static_cast<std::size_t>(count * width));
+    const auto bytes =
+        view.bytes.subspan(static_cast<std::size_t>(first * width), static_cast<std::size_t>(count * width));
     VN_TRY(output_.write_part(weight.name, first * width, bytes));
     plan_.checkpoint->files()[plan_.checkpoint->find(weight.name)->file]->release(bytes);
   }

@@ -14,7 +14,8 @@
 
 namespace vernier {
 
-// One step: the tensors that are finished by it. block < 0: no block of the graph (embedding, head, tensors nobody names).
+// One step: the tensors that are finished by it. block < 0: no block of the graph (embedding, head, tensors nobody
+// names).
 struct Step {
   std::string name;  // in the journal
   int block = -1;

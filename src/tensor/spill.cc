@@ -77,7 +77,9 @@ Status SpillFile::read(std::int64_t first_row, Matrix<float> values) const {
     while (done < total) {
       const ssize_t n = ::pread(fd_, piece.data() + done, total - done, (first_row + r) * row_bytes + done);
       if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) return fail(ErrorCode::io, "{}: cannot read scratch data: {}", path_, n == 0 ? "file ends early" : ::strerror(errno));
+      if (n <= 0)
+        return fail(ErrorCode::io, "{}: cannot read scratch data: {}", path_,
+                    n == 0 ? "file ends early" : ::strerror(errno));
       done += n;
     }
     for (std::int64_t i = 0; i < count; ++i) {
@@ -94,7 +96,8 @@ Status SpillFile::sync() {
 }
 
 Status SpillFile::remove() {
-  if (::unlink(path_.c_str()) != 0 && errno != ENOENT) return fail(ErrorCode::io, "{}: cannot delete: {}", path_, ::strerror(errno));
+  if (::unlink(path_.c_str()) != 0 && errno != ENOENT)
+    return fail(ErrorCode::io, "{}: cannot delete: {}", path_, ::strerror(errno));
   return {};
 }
 

@@ -69,8 +69,9 @@ TEST(Threads, EveryPieceOnceAtAnyCount) {
 TEST(Json, RejectsWhatIsNotOneDocument) {
   EXPECT_EQ((*parse_json(R"({"b": 1, "a": [true, null]})", "x")).dump(), R"({"b":1,"a":[true,null]})");
   const std::string deep(200, '[');
-  for (const std::string& bad : {std::string(""), std::string("{"), std::string("{} {}"), std::string("{\"a\":1,\"a\":2}"),
-                                 std::string("[01]"), std::string("\xff"), deep + std::string(200, ']')}) {
+  for (const std::string& bad :
+       {std::string(""), std::string("{"), std::string("{} {}"), std::string("{\"a\":1,\"a\":2}"), std::string("[01]"),
+        std::string("\xff"), deep + std::string(200, ']')}) {
     const auto parsed = parse_json(bad, "where.json");
     ASSERT_FALSE(parsed.ok()) << bad;
     EXPECT_NE(parsed.error().message.find("where.json"), std::string::npos);

@@ -4,7 +4,7 @@
 namespace vernier {
 namespace {
 
-using testing::Run;
+using Outcome = testing::Run;  // inside a test, Run is a member of GoogleTest
 using testing::run_vernier;
 
 const std::vector<std::string>& command_names() {
@@ -13,23 +13,23 @@ const std::vector<std::string>& command_names() {
   return names;
 }
 
-Json parsed(const Run& run) {
+Json parsed(const Outcome& run) {
   auto json = parse_json(run.out, "stdout");
   EXPECT_TRUE(json.ok()) << run.out << run.err;
   return json.ok() ? std::move(json).value() : Json();
 }
 
 TEST(Cli, HelpAndVersion) {
-  const Run help = run_vernier({"--help"});
+  const Outcome help = run_vernier({"--help"});
   EXPECT_EQ(help.exit_code, 0);
   for (const std::string& name : command_names()) {
     EXPECT_NE(help.out.find(name), std::string::npos) << name;
-    const Run own = run_vernier({name, "--help"});
+    const Outcome own = run_vernier({name, "--help"});
     EXPECT_EQ(own.exit_code, 0);
     for (const char* part : {"Examples:", "--json", "--threads"})
       EXPECT_NE(own.out.find(part), std::string::npos) << name << " " << part;
   }
-  const Run version = run_vernier({"--version"});
+  const Outcome version = run_vernier({"--version"});
   EXPECT_EQ(version.exit_code, 0);
   EXPECT_EQ(version.out.rfind("vernier ", 0), 0u);
 }
@@ -55,7 +55,7 @@ TEST(Cli, UsageErrorsExitWithTwo) {
       {"plan", model, "--recipe", "w4a16-rtn", "--set", "grupo=64"},
   };
   for (const auto& arguments : wrong) {
-    const Run run = run_vernier(arguments);
+    const Outcome run = run_vernier(arguments);
     EXPECT_EQ(run.exit_code, 2) << ::testing::PrintToString(arguments) << run.err;
     EXPECT_FALSE(run.err.empty());
     EXPECT_TRUE(run.out.empty()) << run.out;
@@ -75,7 +75,7 @@ TEST(Cli, FailuresExitWithOneAndSayWhy) {
       {{"make-model", "-o", "/proc/vernier/m"}, "/proc/vernier"},
   };
   for (const auto& [arguments, words] : failing) {
-    const Run run = run_vernier(arguments);
+    const Outcome run = run_vernier(arguments);
     EXPECT_EQ(run.exit_code, 1) << run.err;
     EXPECT_EQ(run.err.rfind("vernier: ", 0), 0u) << run.err;
     EXPECT_NE(run.err.find(words), std::string::npos) << run.err;
@@ -88,7 +88,7 @@ TEST(Cli, ListsAreTablesAndJson) {
       {"containers", "vernier"}, {"recipes", "w4a16-rtn"}, {"metrics", "perplexity"},
   };
   for (const auto& [what, name] : known) {
-    const Run table = run_vernier({"list", what});
+    const Outcome table = run_vernier({"list", what});
     EXPECT_EQ(table.exit_code, 0);
     EXPECT_NE(table.out.find(name), std::string::npos) << table.out;
     bool found = false;
@@ -106,7 +106,7 @@ TEST(Cli, DoctorReportsTheMachine) {
 }
 
 TEST(Cli, PlanReadsNoWeightsAndSpeaksJson) {
-  const Run run = run_vernier({"plan", testing::bundled_model(), "--recipe", "w4a16-rtn", "--json"});
+  const Outcome run = run_vernier({"plan", testing::bundled_model(), "--recipe", "w4a16-rtn", "--json"});
   EXPECT_EQ(run.exit_code, 0) << run.err;
   EXPECT_TRUE(parsed(run).is_object());
 }
@@ -114,7 +114,7 @@ TEST(Cli, PlanReadsNoWeightsAndSpeaksJson) {
 TEST(Cli, QuantizeThenEvaluate) {
   const testing::TempDir dir;
   const std::string model = testing::bundled_model(), out = dir.path("w8");
-  const Run run = run_vernier({"quantize", model, "-o", out, "--recipe", "w8a16-rtn", "--json", "--quiet"});
+  const Outcome run = run_vernier({"quantize", model, "-o", out, "--recipe", "w8a16-rtn", "--json", "--quiet"});
   ASSERT_EQ(run.exit_code, 0) << run.err;
   const Json summary = parsed(run);
   EXPECT_EQ(summary["out"].get<std::string>(), out);

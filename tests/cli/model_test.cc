@@ -8,7 +8,7 @@
 namespace vernier {
 namespace {
 
-using testing::Run;
+using Outcome = testing::Run;  // inside a test, Run is a member of GoogleTest
 using testing::run_vernier;
 
 class CliModel : public ::testing::Test {
@@ -21,7 +21,7 @@ class CliModel : public ::testing::Test {
 
   Json json(std::vector<std::string> arguments) {
     arguments.push_back("--json");
-    const Run run = run_vernier(arguments);
+    const Outcome run = run_vernier(arguments);
     EXPECT_EQ(run.exit_code, 0) << run.err;
     auto parsed = parse_json(run.out, "stdout");
     EXPECT_TRUE(parsed.ok()) << run.out;
@@ -39,14 +39,14 @@ TEST_F(CliModel, EvalHasTheAgreedKeys) {
                           "reference_perplexity", "seconds", "peak_resident_bytes"})
     EXPECT_TRUE(figures.contains(key)) << key;
   EXPECT_GT(figures["perplexity"].get<double>(), 1);
-  const Run table = run_vernier({"eval", model_, "--text", text(), "--ctx", "64", "--quiet"});
+  const Outcome table = run_vernier({"eval", model_, "--text", text(), "--ctx", "64", "--quiet"});
   EXPECT_EQ(table.exit_code, 0);
   EXPECT_NE(table.out.find("perplexity"), std::string::npos);
   EXPECT_TRUE(table.err.empty()) << table.err;
 }
 
 TEST_F(CliModel, EvalRefusesASmallBudgetAndTakesTheOneItNames) {
-  const Run refused = run_vernier({"eval", model_, "--text", text(), "--ctx", "64", "--memory", "1M"});
+  const Outcome refused = run_vernier({"eval", model_, "--text", text(), "--ctx", "64", "--memory", "1M"});
   EXPECT_EQ(refused.exit_code, 1);
   const std::size_t at = refused.err.find("--memory ");
   ASSERT_NE(at, std::string::npos) << refused.err;
@@ -75,7 +75,7 @@ TEST_F(CliModel, RunIsDeterministic) {
   EXPECT_NE(a["ids"], c["ids"]);
   EXPECT_EQ(a["tokens"].get<int>(), 12);
   // Streamed text is the prompt and the same continuation.
-  const Run shown = run_vernier(greedy);
+  const Outcome shown = run_vernier(greedy);
   EXPECT_EQ(shown.out, "It was a dark" + a["text"].get<std::string>() + "\n");
 }
 
@@ -177,7 +177,7 @@ TEST_F(CliModel, UpcycledMixturesAreTheSameFunction) {
 TEST_F(CliModel, OnlyDenseFloatModelsAreUpcycled) {
   json({"make-model", "--arch", "qwen2", "--hidden", "32", "--layers", "1", "--intermediate", "48", "--heads", "4",
         "--vocab", "300", "-o", dir_.path("qwen")});
-  const Run refused = run_vernier({"make-model", "--upcycle", dir_.path("qwen"), "-o", dir_.path("moe")});
+  const Outcome refused = run_vernier({"make-model", "--upcycle", dir_.path("qwen"), "-o", dir_.path("moe")});
   EXPECT_EQ(refused.exit_code, 1);
   EXPECT_NE(refused.err.find("qwen2"), std::string::npos) << refused.err;
 }

@@ -15,7 +15,8 @@ std::string file_of(const std::string& json, std::size_t data_bytes) {
 }
 
 Result<SafetensorsHeader> parse(const std::string& file) {
-  return parse_safetensors(std::as_bytes(std::span(file.data(), file.size())), static_cast<std::int64_t>(file.size()), "m.safetensors");
+  return parse_safetensors(std::as_bytes(std::span(file.data(), file.size())), static_cast<std::int64_t>(file.size()),
+                           "m.safetensors");
 }
 
 TEST(Safetensors, KnownVector) {
@@ -49,16 +50,23 @@ TEST_P(BadHeaders, AreRefusedByName) {
 INSTANTIATE_TEST_SUITE_P(
     All, BadHeaders,
     ::testing::Values(
-        Bad{"overlap", R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}})", 6, "overlap"},
-        Bad{"hole", R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[1],"data_offsets":[5,6]}})", 6, "hole"},
+        Bad{"overlap",
+            R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}})",
+            6, "overlap"},
+        Bad{"hole",
+            R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[1],"data_offsets":[5,6]}})",
+            6, "hole"},
         Bad{"truncated", R"({"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}})", 15, "need"},
         Bad{"dtype", R"({"a":{"dtype":"F7","shape":[4],"data_offsets":[0,16]}})", 16, "F7"},
         Bad{"size", R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,16]}})", 16, "takes 12 bytes"},
-        Bad{"overflow", R"({"a":{"dtype":"F32","shape":[4294967296,4294967296,4],"data_offsets":[0,16]}})", 16, "too many"},
+        Bad{"overflow", R"({"a":{"dtype":"F32","shape":[4294967296,4294967296,4],"data_offsets":[0,16]}})", 16,
+            "too many"},
         Bad{"negative", R"({"a":{"dtype":"F32","shape":[-4],"data_offsets":[0,16]}})", 16, "whole number"},
         Bad{"backwards", R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[4,0]}})", 4, "data_offsets"},
         Bad{"missing", R"({"a":{"dtype":"F32","shape":[4]}})", 16, "wanted dtype"},
-        Bad{"twice", R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})", 2, "twice"},
+        Bad{"twice",
+            R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})",
+            2, "twice"},
         Bad{"not_json", "{nonsense}", 0, "JSON"}, Bad{"array", "[]", 0, "'{'"}),
     [](const auto& info) { return std::string(info.param.name); });
 
@@ -113,7 +121,8 @@ TEST(Checkpoint, IndexMustAgreeWithFiles) {
     return Checkpoint::open(dir.path());
   };
   VN_EXPECT_OK(index(R"({"a":"one.safetensors"})"));
-  EXPECT_NE(index(R"({"a":"one.safetensors","b":"one.safetensors"})").error().message.find("tensor b"), std::string::npos);
+  EXPECT_NE(index(R"({"a":"one.safetensors","b":"one.safetensors"})").error().message.find("tensor b"),
+            std::string::npos);
   EXPECT_NE(index(R"({"b":"one.safetensors"})").error().message.find("tensor a"), std::string::npos);
   EXPECT_NE(index(R"({"a":"two.safetensors"})").error().message.find("two.safetensors"), std::string::npos);
   EXPECT_FALSE(index(R"({"a":"../one.safetensors"})").ok());

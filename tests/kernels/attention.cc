@@ -46,7 +46,8 @@ INSTANTIATE_TEST_SUITE_P(Shapes, Attention,
                                            Case{65, 0, 6, 2, 24, 0}, Case{3, 700, 4, 1, 32, 0},
                                            Case{130, 450, 2, 1, 64, 0}, Case{200, 0, 2, 2, 16, 1},
                                            Case{200, 0, 2, 2, 16, 50}, Case{90, 1000, 3, 3, 20, 33},
-                                           Case{2, 1023, 2, 1, 8, 512}, Case{600, 0, 1, 1, 16, 5000}));
+                                           Case{2, 1023, 2, 1, 8, 512}, Case{300, 200, 2, 1, 8, 130},
+                                           Case{600, 0, 1, 1, 16, 5000}));
 
 TEST(Attention, SameBitsAtAnyThreadCount) {
   const Inputs in = inputs({150, 400, 6, 2, 16, 0});

@@ -85,7 +85,8 @@ TEST(Gradients, MatchFiniteDifferences) {
       matrix->decode_rows(0, matrix->rows(), tensor.mutable_data_ptr<float>());
     } else {
       const auto values = weights->vectors[t]->as<float>();
-      tensor = at::from_blob(const_cast<float*>(values.data()), {static_cast<std::int64_t>(values.size())}, at::kFloat).clone();
+      tensor = at::from_blob(const_cast<float*>(values.data()), {static_cast<std::int64_t>(values.size())}, at::kFloat)
+                   .clone();
     }
     table.tensors.push_back(tensor.to(at::kDouble));
   }

@@ -1,6 +1,7 @@
 #include "pipeline/calibration.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <set>
 
@@ -113,6 +114,38 @@ TEST_F(Calibration, InvalidUtf8IsNotFatal) {
   VN_EXPECT_OK(load_calibration(*source_, dir_.path("bytes.txt"), options(2, 32)));
   write(dir_.path("bytes.jsonl"), "{\"text\": \"" + text + "\"}\n");
   VN_EXPECT_OK(load_calibration(*source_, dir_.path("bytes.jsonl"), options(2, 32)));
+}
+
+TEST_F(Calibration, ConversationsGoThroughTheChatTemplate) {
+  namespace fs = std::filesystem;
+  const std::string folder = dir_.path("chat");
+  fs::create_directory(folder);
+  for (const char* file : {"config.json", "model.safetensors", "tokenizer.model"})
+    fs::create_symlink(testing::bundled_model() + "/" + file, folder + "/" + file);
+  write(folder + "/tokenizer_config.json",
+        R"({"bos_token": "<s>", "eos_token": "</s>", "add_bos_token": true, "chat_template":
+           "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}\\n{% endfor %}"})");
+  auto model = open_model(folder);
+  VN_ASSERT_OK(model);
+  std::string lines;
+  for (int i = 0; i < 8; ++i) {
+    lines += R"({"messages": [{"role": "user", "content": "How was the night?"},)"
+             R"( {"role": "assistant", "content": "It was dark."}]})"
+             "\n";
+  }
+  write(folder + "/chat.jsonl", lines);
+  const auto set = load_calibration(*model.value(), folder + "/chat.jsonl", options(2, 32));
+  VN_ASSERT_OK(set);
+  const auto tokenizer = open_tokenizer(folder);
+  VN_ASSERT_OK(tokenizer);
+  const Ids sample(set.value().ids.begin(), set.value().ids.begin() + 32);
+  EXPECT_EQ(sample[0], 1);
+  EXPECT_NE(sample[1], 1) << "one BOS, not two";
+  const std::string text = tokenizer.value()->decode(sample);
+  EXPECT_EQ(text.rfind("[user] How was the night?\n[assistant] It was dark.\n", 0), 0u) << text;
+  // Without a template there is nothing to render with.
+  const auto refused = load_calibration(*source_, folder + "/chat.jsonl", options(2, 32));
+  EXPECT_FALSE(refused.ok());
 }
 
 TEST_F(Calibration, RandomIdsAreSeededAndInRange) {

@@ -21,9 +21,9 @@ class TempDir {
   std::string path_;
 };
 
-std::string source_dir();                       // the project's root
-std::string bundled_model();                    // models/books-6m
-std::string shared_dir();                       // ../shared (or $VERNIER_SHARED), "" when absent
+std::string source_dir();     // the project's root
+std::string bundled_model();  // models/books-6m
+std::string shared_dir();     // ../shared (or $VERNIER_SHARED), "" when absent
 
 struct Run {
   int exit_code = 0;
@@ -34,17 +34,17 @@ Run run_vernier(const std::vector<std::string>& arguments);  // build/vernier wi
 }  // namespace vernier::testing
 
 // Skips the test, saying so, where reference data beside the project is absent.
-#define VN_NEEDS_SHARED()                                                                    \
+#define VN_NEEDS_SHARED() \
   if (vernier::testing::shared_dir().empty()) GTEST_SKIP() << "../shared is not beside the project"
 
-#define VN_ASSERT_OK(expression)                                                             \
-  do {                                                                                       \
-    auto&& vn_result = (expression);                                                         \
-    ASSERT_TRUE(vn_result.ok()) << vn_result.error().text();                                 \
+#define VN_ASSERT_OK(expression)                             \
+  do {                                                       \
+    auto&& vn_result = (expression);                         \
+    ASSERT_TRUE(vn_result.ok()) << vn_result.error().text(); \
   } while (false)
 
-#define VN_EXPECT_OK(expression)                                                             \
-  do {                                                                                       \
-    auto&& vn_result = (expression);                                                         \
-    EXPECT_TRUE(vn_result.ok()) << vn_result.error().text();                                 \
+#define VN_EXPECT_OK(expression)                             \
+  do {                                                       \
+    auto&& vn_result = (expression);                         \
+    EXPECT_TRUE(vn_result.ok()) << vn_result.error().text(); \
   } while (false)

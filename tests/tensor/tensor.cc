@@ -21,7 +21,9 @@ TEST(Convert, EveryHalfRoundTrips) {
       EXPECT_EQ(float_to_f16(value), bits);
     }
     const float wide = bf16_to_float(static_cast<std::uint16_t>(bits));
-    if (!std::isnan(wide)) EXPECT_EQ(float_to_bf16(wide), bits);
+    if (!std::isnan(wide)) {
+      EXPECT_EQ(float_to_bf16(wide), bits);
+    }
   }
 }
 
@@ -52,7 +54,9 @@ TEST(Convert, VectorPathsEqualScalarOnesAtAnyAlignment) {
         const float wanted = dtype == DType::f16 ? f16_to_float(bits) : bf16_to_float(bits);
         if (std::isnan(wanted)) continue;
         EXPECT_EQ(all[i], wanted);
-        if (i >= 31 && i < 44) EXPECT_EQ(part[i - 31], wanted);
+        if (i >= 31 && i < 44) {
+          EXPECT_EQ(part[i - 31], wanted);
+        }
       }
     }
   }

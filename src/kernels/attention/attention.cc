@@ -13,7 +13,7 @@ namespace vernier::kernels {
 namespace {
 
 constexpr std::int64_t kQueryTile = 128;
-constexpr std::int64_t kKeyTile = 512;
+constexpr std::int64_t kKeyTile = 256;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // The softmax of one query row so far: largest score, and the sum of exp(score - maximum).

@@ -22,6 +22,8 @@ constexpr std::int64_t kManyRows = 1024;
 constexpr std::int64_t kPieceWeights = 1 << 16;  // of one worker's piece with few tokens
 constexpr std::int64_t kStripWeights = 1 << 12;  // decoded at once with few tokens: stays in the first-level cache
 
+constexpr std::int64_t kRowPadding = 16;  // floats after a decoded row: powers of two would share cache sets
+
 std::atomic<DType> compute_type = DType::f32;
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -30,9 +32,10 @@ std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b;
 Matrix<const float> weight_rows(const WeightMatrix& weight, std::int64_t first, std::int64_t count,
                                 Scratch<float>& scratch) {
   if (const Matrix<const float> dense = weight.dense(); dense.data) return dense.rows_slice(first, count);
-  float* rows = scratch.get(count * weight.cols());
-  weight.decode_rows(first, count, rows);
-  return {rows, count, weight.cols()};
+  const std::int64_t stride = weight.cols() + kRowPadding;
+  float* rows = scratch.get(count * stride);
+  for (std::int64_t r = 0; r < count; ++r) weight.decode_rows(first + r, 1, rows + r * stride);
+  return {rows, count, weight.cols(), stride};
 }
 
 void few_tokens(Matrix<const float> x, const WeightMatrix& weight, std::span<const float> bias, Matrix<float> y) {
