@@ -124,7 +124,7 @@ TEST_F(Calibration, ConversationsGoThroughTheChatTemplate) {
     fs::create_symlink(testing::bundled_model() + "/" + file, folder + "/" + file);
   write(folder + "/tokenizer_config.json",
         R"({"bos_token": "<s>", "eos_token": "</s>", "add_bos_token": true, "chat_template":
-           "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}\\n{% endfor %}"})");
+           "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}\n{% endfor %}"})");
   auto model = open_model(folder);
   VN_ASSERT_OK(model);
   std::string lines;
