@@ -13,15 +13,12 @@ and ours ("kl_text", "kl_text_package": mean KL over the longest sequence). What
 and the scales, shows where few values are rounded: the median KL over the sequences of at most two tokens must be 1e-5.
 """
 
-import glob
 import json
 import statistics
 import sys
 
 import torch
 from compressed_tensors.compressors import BaseCompressor
-from compressed_tensors.quantization import QuantizationScheme
-from safetensors import safe_open
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
 MAX_ABS_DIFF = 1e-3
@@ -29,43 +26,31 @@ MAX_KL = 1e-5
 SHORT_TOKENS = 2
 
 
-def stored_tensors(folder):
-    """Every tensor of the folder, by name."""
-    tensors = {}
-    for path in sorted(glob.glob(folder + "/*.safetensors")):
-        with safe_open(path, framework="pt") as file:
-            for name in file.keys():
-                tensors[name] = file.get_tensor(name)
-    return tensors
+def decompress_in_fp32():
+    """Lets the package decompress packed weights under fp32 scales.
 
-
-def decompress_exactly(model, folder, scheme):
-    """Puts the package's own decompression of every weight, under fp32 scales, into a model of plain linears.
-
-    Decompression rounds to the type of the scales, which is 16 bit as they are stored.
+    It rounds to the type of the scales. Modules that are loaded compressed have theirs in the model's type, fp32 here;
+    weights that are expanded while loading (asymmetric ones, experts) have them in 16 bit, as they are stored.
     """
-    compressor = BaseCompressor.get_value_from_registry("pack-quantized")
-    tensors = stored_tensors(folder)
-    parameters = dict(model.named_parameters())
-    for name in [n for n in tensors if n.endswith(".weight_packed")]:
-        module = name.removesuffix(".weight_packed")
-        state = {key.removeprefix(module + "."): value for key, value in tensors.items() if key.startswith(module + ".")}
-        state["weight_scale"] = state["weight_scale"].float()
-        parameters[module + ".weight"].data.copy_(compressor.decompress(state, scheme)["weight"])
+    packed = BaseCompressor.get_value_from_registry("pack-quantized")
+    decompress = packed.decompress.__func__
+
+    def in_fp32(cls, state_dict, scheme):
+        return decompress(cls, {**state_dict, "weight_scale": state_dict["weight_scale"].float()}, scheme)
+
+    packed.decompress = classmethod(in_fp32)
 
 
 def load(folder, groups):
-    if all(group["weights"]["symmetric"] for group in groups):
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    # transformers 5.23 with compressed-tensors 0.20 sizes the zero points of packed weights wrongly unless it expands
-    # the weights while loading.
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, quantization_config=CompressedTensorsConfig(dequantize=True)
-    )
-    if len(groups) != 1:
-        sys.exit("asymmetric weights in several groups are not compared")
-    decompress_exactly(model, folder, QuantizationScheme.model_validate(groups[0]))
-    return model
+    decompress_in_fp32()
+    options = {}
+    if not all(group["weights"]["symmetric"] for group in groups):
+        # transformers 5.23 with compressed-tensors 0.20 sizes the zero points of packed weights wrongly unless it
+        # expands the weights while loading, and then it takes one group for all.
+        if len(groups) != 1:
+            sys.exit("asymmetric weights in several groups are not compared")
+        options["quantization_config"] = CompressedTensorsConfig(dequantize=True)
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options)
 
 
 def logits_of(model, sequences):
