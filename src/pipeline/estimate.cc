@@ -89,8 +89,8 @@ Status estimate_costs(Plan& plan, std::int64_t samples, std::int64_t ctx) {
   }
   plan.stages.push_back({"copy a tensor", process_bytes + copy_bytes});
   plan.peak_bytes = 0;
-  const Stage* worst = nullptr;
-  for (const Stage& stage : plan.stages) {
+  const PlanStage* worst = nullptr;
+  for (const PlanStage& stage : plan.stages) {
     if (stage.peak_bytes > plan.peak_bytes) {
       plan.peak_bytes = stage.peak_bytes;
       worst = &stage;

@@ -32,7 +32,7 @@ struct PlannedShard {
   SafetensorsPlan plan;
 };
 
-struct Stage {
+struct PlanStage {
   std::string name;             // "block forward", "hessian", "solve", "write"
   std::int64_t peak_bytes = 0;  // resident, everything included
 };
@@ -49,7 +49,7 @@ struct Plan {
   std::vector<std::string> notes;  // choices and warnings worth printing
   bool calibrated = false;
   std::int64_t memory_bytes = 0;  // the budget
-  std::vector<Stage> stages;
+  std::vector<PlanStage> stages;
   std::int64_t peak_bytes = 0;  // the largest stage
   std::int64_t smallest_budget_bytes = 0;
   std::int64_t scratch_bytes = 0;

@@ -40,7 +40,7 @@ Json plan_json(const Plan& plan) {
                        {"bytes", stored_bytes(plan, weight)}});
   }
   Json stages = Json::array();
-  for (const Stage& stage : plan.stages) stages.push_back({{"name", stage.name}, {"peak_bytes", stage.peak_bytes}});
+  for (const PlanStage& stage : plan.stages) stages.push_back({{"name", stage.name}, {"peak_bytes", stage.peak_bytes}});
   return {{"model", plan.options.model},
           {"recipe", plan.recipe.name},
           {"architecture", plan.graph ? plan.graph->architecture : "unknown"},
@@ -77,7 +77,7 @@ std::string plan_table(const Plan& plan) {
     text += fmt::format("calibration   {} samples of {} tokens\n", plan.recipe.calibration.samples,
                         plan.recipe.calibration.ctx);
   }
-  for (const Stage& stage : plan.stages)
+  for (const PlanStage& stage : plan.stages)
     text += fmt::format("memory        {:>12}  {}\n", format_bytes(stage.peak_bytes), stage.name);
   text += fmt::format("              of {}; the smallest budget that works is {}\n", format_bytes(plan.memory_bytes),
                       format_bytes(plan.smallest_budget_bytes));

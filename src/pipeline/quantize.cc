@@ -89,7 +89,7 @@ Result<QuantizeResult> quantize(Plan plan) {
   if (plan.calibrated) {
     VN_ASSIGN(source, open_model(plan.options.model));
     VN_ASSIGN(calibration, load_calibration(*source, plan.options.calib.empty() ? "self" : plan.options.calib,
-                                            plan.recipe.calibration));
+                                            plan.recipe.calibration, plan.memory_bytes));
     VN_ASSIGN(auto plans, linear_plans(plan));
     VN_ASSIGN(auto executor, make_device_executor(plan.options.device));
     BlockEngineOptions options;

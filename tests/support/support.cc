@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -45,6 +46,7 @@ std::string slurp(const std::string& path) {
 Run run_vernier(const std::vector<std::string>& arguments) {
   TempDir dir;
   const std::string out = dir.path("out"), err = dir.path("err");
+  std::fflush(stdout);  // or the child would print the buffer again
   const pid_t child = ::fork();
   if (child == 0) {
     if (!::freopen(out.c_str(), "wb", stdout) || !::freopen(err.c_str(), "wb", stderr)) ::_exit(127);
