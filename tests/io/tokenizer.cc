@@ -111,7 +111,7 @@ TEST(TokenizerJson, MalformedFilesNeverCrash) {
   };
   for (std::size_t i = 0; i < text.size(); ++i) {
     exercise(text.substr(0, i));
-    for (const char c : {'0', '"', '{', ']', ' ', '\\', '\xFF', '+'}) {
+    for (const char c : {'0', '"', ']', '\xFF'}) {
       std::string changed = text;
       changed[i] = c;
       exercise(changed);

@@ -97,10 +97,10 @@ TEST(Tokenizer, LongWordsTakeReasonableTime) {
     auto tokenizer = open_tokenizer(source_dir() + "/tests/golden/tokenizers/" + family);
     VN_ASSERT_OK(tokenizer);
     std::string text;
-    for (int i = 0; text.size() < 400'000; ++i) text += "thequickbrownfox"[i * i % 16];
+    for (std::size_t i = 0; text.size() < 100'000; ++i) text += "thequickbrownfox"[i * i % 16];
     const auto ids = (*tokenizer)->encode(text);
     EXPECT_EQ((*tokenizer)->decode(ids), text) << family;
-    const std::string spaces(200'000, ' ');
+    const std::string spaces(50'000, ' ');
     EXPECT_FALSE((*tokenizer)->encode(spaces + "x").empty()) << family;
   }
 }

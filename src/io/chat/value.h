@@ -22,8 +22,8 @@ class Budget {
   bool spend_bytes(std::size_t n) { return (bytes_ -= static_cast<std::int64_t>(n)) >= 0; }
 
  private:
-  std::int64_t steps_ = 4'000'000;
-  std::int64_t bytes_ = 128 << 20;
+  std::int64_t steps_ = 1'000'000;
+  std::int64_t bytes_ = 64 << 20;
 };
 
 enum class Function { range, make_namespace, raise_exception, strftime_now };
