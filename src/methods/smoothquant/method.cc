@@ -14,7 +14,7 @@ namespace vernier {
 namespace {
 
 // The searched strengths; no smoothing at all is always a candidate.
-constexpr double kAlphas[] = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9};
+constexpr double kAlphas[] = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0};
 
 struct Choice {
   std::vector<float> factor;
@@ -111,8 +111,9 @@ const MethodDescriptor method_smoothquant{
     .options =
         {
             {"alpha", std::string("search"),
-             "strength from 0 (weights) to 1 (activations), or search: the best of 0.1 .. 0.9 and none, for each edge"},
-            {"edges", std::string("norm"), "edges to smooth: all, or norm, value, gated, relu joined by +"},
+             "strength from 0 (weights) to 1 (activations), or search: the best of 0.1 .. 1 and none, for each edge"},
+            {"edges", std::string("all"),
+             "edges to smooth: all, norm (the paper's), or norm, value, gated, relu joined by +"},
             {"max_tokens", std::int64_t{4096}, "calibration tokens the search looks at"},
         },
     .make_transform = make,
