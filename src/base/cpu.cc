@@ -20,6 +20,12 @@ bool amx_in_cpuid() {
   return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 1) && (d >> 25 & 1);  // AMX-TILE, AMX-INT8
 }
 
+// Not every compiler's __builtin_cpu_supports knows this one.
+bool f16c_in_cpuid() {
+  unsigned a, b, c, d;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c >> 29 & 1);
+}
+
 // Linux grants the tile state (XFEATURE 18) per process, on request.
 bool request_tiles() {
   constexpr long arch_req_xcomp_perm = 0x1023;
@@ -57,7 +63,7 @@ bool supports(Isa isa) {
     case Isa::scalar:
       return true;
     case Isa::avx2:
-      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && f16c_in_cpuid();
     case Isa::avx512:
       return supports(Isa::avx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
@@ -110,7 +116,6 @@ std::vector<std::string> cpu_features() {
   if (__builtin_cpu_supports(name)) found.push_back(name)
   VN_FEATURE("avx2");
   VN_FEATURE("fma");
-  VN_FEATURE("f16c");
   VN_FEATURE("avx512f");
   VN_FEATURE("avx512bw");
   VN_FEATURE("avx512vl");
@@ -118,6 +123,7 @@ std::vector<std::string> cpu_features() {
   VN_FEATURE("avx512vnni");
   VN_FEATURE("avx512bf16");
 #undef VN_FEATURE
+  if (f16c_in_cpuid()) found.push_back("f16c");
   unsigned a, b, c, d;
   if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
     if (d >> 23 & 1) found.push_back("avx512fp16");

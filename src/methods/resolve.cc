@@ -42,7 +42,8 @@ Result<Options> resolve_options(const MethodDescriptor& method,
                                 const std::vector<std::pair<std::string, std::string>>& given) {
   std::vector<std::pair<std::string, OptionValue>> values;
   for (const OptionSchema& option : method.options) values.emplace_back(option.name, option.fallback);
-  for (const auto& [name, text] : given) {
+  for (const auto& choice : given) {
+    const std::string &name = choice.first, &text = choice.second;
     const auto slot = std::find_if(values.begin(), values.end(), [&](const auto& v) { return v.first == name; });
     if (slot == values.end()) {
       std::vector<std::string> names;
