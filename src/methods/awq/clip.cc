@@ -68,7 +68,8 @@ ClipReport clip_group(Matrix<float> w, const ErrorForm& form, const Grid& grid, 
   for (std::int64_t r = 0; r < w.rows; ++r)
     for (std::int64_t step = 0; step < steps; ++step) {
       const auto [low, high] = bounds(r, step);
-      std::transform(w.row(r), w.row(r) + n, clamped.begin(), [low = low, high = high](float v) { return std::clamp(v, low, high); });
+      std::transform(w.row(r), w.row(r) + n, clamped.begin(),
+                     [low = low, high = high](float v) { return std::clamp(v, low, high); });
       range.fit(grid, clamped, {}, params);
       grid.encode(clamped, params, codes, decoded);
       float* d = differences.data() + (r * steps + step) * n;
@@ -85,7 +86,8 @@ ClipReport clip_group(Matrix<float> w, const ErrorForm& form, const Grid& grid, 
     if (best == 0) continue;
     ++report.clipped;
     const auto [low, high] = bounds(r, best);
-    std::transform(w.row(r), w.row(r) + n, w.row(r), [low = low, high = high](float v) { return std::clamp(v, low, high); });
+    std::transform(w.row(r), w.row(r) + n, w.row(r),
+                   [low = low, high = high](float v) { return std::clamp(v, low, high); });
   }
   return report;
 }
