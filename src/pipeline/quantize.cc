@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/progress.h"
 #include "io/files.h"
+#include "kernels/ops.h"
 #include "pipeline/calibration.h"
 #include "pipeline/estimate.h"
 #include "pipeline/learn_plugin.h"
@@ -90,6 +91,10 @@ Result<QuantizeResult> quantize(Plan plan) {
     VN_ASSIGN(source, open_model(plan.options.model));
     VN_ASSIGN(calibration, load_calibration(*source, plan.options.calib.empty() ? "self" : plan.options.calib,
                                             plan.recipe.calibration, plan.memory_bytes));
+    if (!kernels::set_compute(plan.recipe.compute == "bf16" ? DType::bf16 : DType::f32)) {
+      return with_hint(fail(ErrorCode::unsupported, "compute {}: this CPU has no such products", plan.recipe.compute),
+                       "use --set compute=f32");
+    }
     VN_ASSIGN(auto plans, linear_plans(plan));
     VN_ASSIGN(auto executor, make_device_executor(plan.options.device));
     BlockEngineOptions options;
