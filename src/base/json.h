@@ -15,6 +15,9 @@ using Json = nlohmann::ordered_json;
 // duplicate keys in one object, and anything after the document.
 Result<Json> parse_json(std::string_view text, std::string_view where);
 
+// Appends a member whose key the caller knows to be new, in constant time: operator[] searches the object.
+Json& append_member(Json& object, std::string key, Json value);
+
 // Text for files and for --json output: UTF-8, invalid bytes replaced, `indent` < 0 for one line.
 std::string dump_json(const Json& json, int indent = 2);
 

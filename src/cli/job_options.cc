@@ -10,6 +10,7 @@ Result<Recipe> JobOptions::load() const {
   std::vector<std::string> all = sets;
   if (samples > 0) all.push_back(fmt::format("calibration.samples={}", samples));
   if (ctx > 0) all.push_back(fmt::format("calibration.ctx={}", ctx));
+  if (!compute.empty()) all.push_back("compute=" + compute);
   return load_recipe(recipe, all);
 }
 
@@ -31,6 +32,8 @@ void add_job_options(CLI::App& app, JobOptions& options) {
   app.add_option("--calib", run.calib, "calibration: text or JSONL file, `self` (default) or `random`");
   app.add_option("--samples", options.samples, "calibration samples")->check(CLI::PositiveNumber);
   app.add_option("--ctx", options.ctx, "tokens per calibration sample")->check(CLI::Range(2, 1 << 20));
+  app.add_option("--compute", options.compute, "products of the calibration forward (default: the recipe's, f32)")
+      ->check(CLI::IsMember({"f32", "bf16"}));
   add_bytes_option(app, "--memory", run.memory_bytes, "most resident memory (default: 3/4 of what is free)");
   app.add_option("--device", run.device, "where calibration runs")
       ->check(CLI::IsMember({"cpu", "cuda"}))

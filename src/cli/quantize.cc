@@ -88,7 +88,7 @@ int run_quantize(JobOptions& options) {
   options.set_default_output(*recipe);
   auto plan = make_plan(*recipe, options.run);
   if (!plan.ok()) return report(plan.error());
-  if (!options.common.json && !options.common.quiet) fmt::print("{}", plan_table(*plan));
+  if (!options.common.json && !options.common.quiet) fmt::print("{}", plan_summary(*plan));
   std::fflush(stdout);
   const Summary summary{plan->options.out, plan->recipe.name, plan->bits_per_weight()};
 
@@ -108,7 +108,8 @@ int run_quantize(JobOptions& options) {
 std::function<int()> setup(CLI::App& app) {
   auto options = std::make_shared<JobOptions>();
   add_job_options(app, *options);
-  app.footer(R"(A run that was stopped, however it was stopped, continues with the same command.
+  app.footer(
+      R"(`vernier plan` with the same options shows what happens to each tensor. A run that was stopped, however it was stopped, continues with the same command.
 
 Examples:
   vernier quantize models/books-6m -o out/books-w4 --recipe w4a16-rtn

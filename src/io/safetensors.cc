@@ -120,8 +120,10 @@ SafetensorsPlan plan_safetensors(std::vector<TensorEntry> entries, const std::ma
   for (TensorEntry& entry : entries) {
     entry.begin = plan.data_bytes;
     plan.data_bytes += entry.bytes();
-    json[entry.name] = {
-        {"dtype", name(entry.dtype)}, {"shape", entry.shape.dims()}, {"data_offsets", {entry.begin, plan.data_bytes}}};
+    append_member(json, entry.name,
+                  {{"dtype", name(entry.dtype)},
+                   {"shape", entry.shape.dims()},
+                   {"data_offsets", {entry.begin, plan.data_bytes}}});
   }
   std::string text = dump_json(json, -1);
   text.append((8 - text.size() % 8) % 8, ' ');

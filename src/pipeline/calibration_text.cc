@@ -12,10 +12,15 @@
 namespace vernier {
 namespace {
 
+// Templates that write today's date are given this one, 26 July 2024 12:00 UTC (the default of Llama 3.1's), so that a
+// run and its resume calibrate on the same tokens.
+constexpr const char* template_date = "1721995200";
+
 Result<ChatTemplate> open_template(const std::string& folder, const Tokenizer& tokenizer) {
   VN_ASSIGN(ChatTemplate chat, ChatTemplate::open(folder));
   if (tokenizer.bos) chat.set("bos_token", tokenizer.piece(*tokenizer.bos));
   if (!tokenizer.eos.empty()) chat.set("eos_token", tokenizer.piece(tokenizer.eos.front()));
+  chat.set("now_unix_s", template_date);
   return chat;
 }
 

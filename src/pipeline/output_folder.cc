@@ -1,5 +1,7 @@
 #include "pipeline/output_folder.h"
 
+#include <algorithm>
+
 #include "base/fail.h"
 #include "io/files.h"
 
@@ -21,6 +23,13 @@ Result<OutputFolder> OutputFolder::open(const Plan& plan) {
     output.writers_.push_back(std::move(writer));
   }
   return output;
+}
+
+bool OutputFolder::begun(const Plan& plan) {
+  return std::all_of(plan.shards.begin(), plan.shards.end(), [&](const PlannedShard& shard) {
+    const std::string path = plan.options.out + "/" + shard.file;
+    return file_exists(path) || file_exists(path + ".part");
+  });
 }
 
 Status OutputFolder::write(const std::string& tensor, std::span<const std::byte> bytes) {

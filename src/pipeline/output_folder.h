@@ -15,6 +15,7 @@ class OutputFolder {
  public:
   // Opens (or reopens) the shards that are not complete yet.
   static Result<OutputFolder> open(const Plan& plan);
+  static bool begun(const Plan& plan);  // every shard is there, complete or not
 
   Status write(const std::string& tensor, std::span<const std::byte> bytes);
   Status write_part(const std::string& tensor, std::int64_t offset_bytes, std::span<const std::byte> bytes);

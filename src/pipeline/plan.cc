@@ -185,7 +185,7 @@ std::string shard_index(const std::vector<PlannedShard>& shards) {
   std::int64_t total = 0;
   for (const PlannedShard& shard : shards) {
     total += shard.plan.data_bytes;
-    for (const TensorEntry& entry : shard.plan.entries) map[entry.name] = shard.file;
+    for (const TensorEntry& entry : shard.plan.entries) append_member(map, entry.name, shard.file);
   }
   return dump_json(Json{{"metadata", {{"total_size", total}}}, {"weight_map", map}}) + "\n";
 }

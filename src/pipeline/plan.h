@@ -65,6 +65,7 @@ Result<Plan> make_plan(const Recipe& recipe, const RunOptions& options, bool pro
 // model.safetensors.index.json of the output.
 std::string shard_index(const std::vector<PlannedShard>& shards);
 Json plan_json(const Plan& plan);
-std::string plan_table(const Plan& plan);
+std::string plan_summary(const Plan& plan);
+std::string plan_table(const Plan& plan);  // every tensor, then the summary
 
 }  // namespace vernier

@@ -66,7 +66,11 @@ std::string plan_table(const Plan& plan) {
     text += fmt::format("{:<56} {:>18}  {:<10} {:<22} {:>12}\n", weight.name, weight.shape.text(), name(weight.dtype),
                         weight.grid ? weight.grid->text() : "copied", stored_bytes(plan, weight));
   }
-  text += fmt::format("\nrecipe        {}: {}\n", plan.recipe.name, plan.recipe.summary);
+  return text + "\n" + plan_summary(plan);
+}
+
+std::string plan_summary(const Plan& plan) {
+  std::string text = fmt::format("recipe        {}: {}\n", plan.recipe.name, plan.recipe.summary);
   text +=
       fmt::format("architecture  {}\n", plan.graph ? plan.graph->architecture : "not described; weights by pattern");
   text += fmt::format("container     {}, {} file{}\n", plan.container->name, plan.shards.size(),

@@ -1,5 +1,6 @@
 #include "pipeline/quantize.h"
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 
@@ -62,6 +63,16 @@ Journal::Identity identity(const Plan& plan, const std::string& calibration) {
                        plan.options.device == "cpu" ? std::string(name(best_isa())) : plan.options.device)}};
 }
 
+// Steps that the journal knows as done are in the output, unless somebody removed it.
+Status check_output(const Plan& plan, const Journal& journal, const std::vector<Step>& steps) {
+  const bool begun = std::any_of(steps.begin(), steps.end(), [&](const Step& step) { return journal.done(step.name); });
+  if (!begun || (journal.done("output") ? file_exists(plan.options.out + "/config.json") : OutputFolder::begun(plan)))
+    return {};
+  return with_hint(fail(ErrorCode::mismatch, "{}: the output is not what it was when this run was interrupted or ended",
+                        plan.options.out),
+                   "restore it and run the same command again, or discard the run with --fresh");
+}
+
 // Static activation scales of finished blocks come back from their records.
 void restore_activations(Plan& plan, const std::vector<TensorRecord>& records) {
   for (const TensorRecord& record : records) {
@@ -112,6 +123,7 @@ Result<QuantizeResult> quantize(Plan plan) {
   restore_activations(plan, result.tensors);
   const std::vector<Step> steps = plan_steps(plan);
 
+  VN_TRY(check_output(plan, journal, steps));
   if (!journal.done("output")) {
     VN_ASSIGN(OutputFolder output, OutputFolder::open(plan));
     BlockEngine* const blocks = engine.get();

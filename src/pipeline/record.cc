@@ -71,9 +71,11 @@ Result<std::vector<TensorRecord>> read_records(const std::string& path) {
   if (!file_exists(path)) return records;
   VN_ASSIGN(const std::string text, read_text_file(path));
   std::map<std::string, std::size_t> index;
+  std::size_t intact = 0;
   for (std::size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
     const auto line = parse_json(std::string_view(text).substr(begin, end - begin), path);
     if (!line.ok()) break;
+    intact = end + 1;
     VN_ASSIGN(TensorRecord record, record_from_json(*line, path));
     const auto [slot, added] = index.emplace(record.name, records.size());
     if (added) {
@@ -82,6 +84,8 @@ Result<std::vector<TensorRecord>> read_records(const std::string& path) {
       records[slot->second] = std::move(record);
     }
   }
+  // Or the next record would be appended to half a line.
+  if (intact < text.size()) VN_TRY(write_file_atomic(path, std::string_view(text).substr(0, intact)));
   return records;
 }
 

@@ -9,7 +9,7 @@ namespace vernier {
 Json to_json(const TensorRecord& record);
 Result<TensorRecord> record_from_json(const Json& json, const std::string& where);
 
-// Every record of the file, the last one of a name winning; a torn last line is ignored.
+// Every record of the file, the last one of a name winning; a torn end is cut off the file.
 Result<std::vector<TensorRecord>> read_records(const std::string& path);
 
 }  // namespace vernier

@@ -1,5 +1,7 @@
 #include "runtime/executor.h"
 
+#include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <utility>
 
@@ -35,6 +37,17 @@ std::vector<int> required_ops(const Graph& graph, const std::vector<bool>& known
   return {ops.rbegin(), ops.rend()};
 }
 
+namespace {
+// Matrices are checked by those who read all of them.
+Status check_finite(const ModelSource& source, const std::string& tensor, std::span<const float> values) {
+  const auto bad = std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
+  if (bad == values.end()) return {};
+  return with_hint(
+      fail(ErrorCode::invalid, "{}: {} has {} at row {}", source.path(), tensor, *bad, bad - values.begin()),
+      "the checkpoint is damaged: fetch it again");
+}
+}  // namespace
+
 Result<WeightTable> load_weights(const ModelSource& source, const Graph& graph) {
   WeightTable table;
   table.matrices.resize(graph.tensors.size());
@@ -48,6 +61,7 @@ Result<WeightTable> load_weights(const ModelSource& source, const Graph& graph) 
     } else {
       VN_ASSIGN(Tensor vector, source.vector(ref.name));
       found = vector.shape();
+      VN_TRY(check_finite(source, ref.name, vector.as<float>()));
       table.vectors[i] = std::make_shared<const Tensor>(std::move(vector));
     }
     if (!(found == ref.shape)) {

@@ -1,13 +1,16 @@
 #include "support/support.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <thread>
 
 namespace vernier::testing {
 namespace fs = std::filesystem;
@@ -34,16 +37,14 @@ std::string shared_dir() {
   return fs::is_directory(path) ? path : std::string();
 }
 
-namespace {
-std::string slurp(const std::string& path) {
+std::string read_file(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   std::ostringstream text;
   text << in.rdbuf();
   return text.str();
 }
-}  // namespace
 
-Run run_vernier(const std::vector<std::string>& arguments) {
+Run run_vernier(const std::vector<std::string>& arguments, double kill_after) {
   TempDir dir;
   const std::string out = dir.path("out"), err = dir.path("err");
   std::fflush(stdout);  // or the child would print the buffer again
@@ -56,9 +57,13 @@ Run run_vernier(const std::vector<std::string>& arguments) {
     ::execv(VERNIER_BINARY, argv.data());
     ::_exit(127);
   }
+  if (kill_after > 0) {
+    std::this_thread::sleep_for(std::chrono::duration<double>(kill_after));
+    ::kill(child, SIGKILL);  // a child that has ended is not yet reaped: nobody else has its number
+  }
   int status = 0;
   ::waitpid(child, &status, 0);
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), slurp(out), slurp(err)};
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), read_file(out), read_file(err)};
 }
 
 }  // namespace vernier::testing

@@ -29,7 +29,10 @@ struct Run {
   int exit_code = 0;
   std::string out, err;
 };
-Run run_vernier(const std::vector<std::string>& arguments);  // build/vernier with these arguments
+// build/vernier with these arguments; killed with SIGKILL (exit code 137) when `kill_after` seconds have passed.
+Run run_vernier(const std::vector<std::string>& arguments, double kill_after = 0);
+
+std::string read_file(const std::string& path);
 
 }  // namespace vernier::testing
 
