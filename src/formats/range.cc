@@ -71,6 +71,29 @@ VN_VECTORIZED double error_sum(const float* values, const float* decoded, const 
   return total;
 }
 
+// error_sum for norm 2.
+VN_VECTORIZED double square_sum(const float* values, const float* decoded, const float* importance, std::int64_t count,
+                                float unit) {
+  constexpr std::int64_t block = 256 * lanes;
+  double total = 0;
+  for (std::int64_t first = 0; first < count; first += block) {
+    const std::int64_t last = first + block < count ? first + block : count;
+    float sum[lanes] = {};
+    std::int64_t i = first;
+    for (; i + lanes <= last; i += lanes)
+      for (int l = 0; l < lanes; ++l) {
+        const float error = (values[i + l] - decoded[i + l]) * unit;
+        sum[l] += importance[i + l] * error * error;
+      }
+    for (; i < last; ++i) {
+      const float error = (values[i] - decoded[i]) * unit;
+      sum[0] += importance[i] * error * error;
+    }
+    for (int l = 0; l < lanes; ++l) total += sum[l];
+  }
+  return total;
+}
+
 class MinMaxRange final : public Range {
  public:
   void fit(const Grid& grid, std::span<const float> values, std::span<const float>,
@@ -138,7 +161,8 @@ class MseRange final : public Range {
       const float p = 1 - static_cast<float>(i) / static_cast<float>(spec_.grid);
       grid.params_from_range(p * e.low, p * e.high, trial);
       grid.encode(values, trial, codes, decoded);
-      const double error = error_sum(values.data(), decoded.data(), weights, count, unit, norm);
+      const double error = norm == 2 ? square_sum(values.data(), decoded.data(), weights, count, unit)
+                                     : error_sum(values.data(), decoded.data(), weights, count, unit, norm);
       if (error >= best) continue;
       best = error;
       std::copy(trial.begin(), trial.end(), params.begin());

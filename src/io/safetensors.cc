@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <tuple>
 
 #include "base/fail.h"
 #include "base/json.h"
@@ -110,10 +111,11 @@ Result<SafetensorsHeader> parse_safetensors(std::span<const std::byte> file, std
 }
 
 SafetensorsPlan plan_safetensors(std::vector<TensorEntry> entries, const std::map<std::string, std::string>& metadata) {
-  std::sort(entries.begin(), entries.end(), [](const TensorEntry& a, const TensorEntry& b) {
-    return std::pair(-size_bytes(a.dtype), std::string_view(a.name)) <
-           std::pair(-size_bytes(b.dtype), std::string_view(b.name));
-  });
+  const auto rank = [](const TensorEntry& entry) {
+    return std::tuple(entry.bytes() % tensor_alignment != 0, -size_bytes(entry.dtype), std::string_view(entry.name));
+  };
+  std::sort(entries.begin(), entries.end(),
+            [&](const TensorEntry& a, const TensorEntry& b) { return rank(a) < rank(b); });
   SafetensorsPlan plan;
   Json json = Json::object();
   if (!metadata.empty()) json["__metadata__"] = metadata;
@@ -126,7 +128,8 @@ SafetensorsPlan plan_safetensors(std::vector<TensorEntry> entries, const std::ma
                    {"data_offsets", {entry.begin, plan.data_bytes}}});
   }
   std::string text = dump_json(json, -1);
-  text.append((8 - text.size() % 8) % 8, ' ');
+  constexpr auto alignment = static_cast<std::size_t>(tensor_alignment);
+  text.append((alignment - (8 + text.size()) % alignment) % alignment, ' ');
   const std::uint64_t length = text.size();
   plan.header.assign(reinterpret_cast<const char*>(&length), 8);
   plan.header += text;

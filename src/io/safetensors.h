@@ -22,6 +22,10 @@ struct TensorEntry {
   std::int64_t bytes() const { return shape.elements() * size_bytes(dtype); }
 };
 
+// Files this program writes start their data on such a boundary, and tensors whose size is a multiple of it (packed
+// weights above all) come first, so that kernels read them in place, a cache line at a time.
+constexpr std::int64_t tensor_alignment = 64;
+
 struct SafetensorsHeader {
   std::vector<TensorEntry> entries;             // by rising offset
   std::map<std::string, std::string> metadata;  // "__metadata__"
@@ -33,8 +37,8 @@ struct SafetensorsHeader {
 Result<SafetensorsHeader> parse_safetensors(std::span<const std::byte> file, std::int64_t file_bytes,
                                             const std::string& where);
 
-// Offsets for `entries` (sorted here by falling element size, then name) and the header bytes, padded so that every
-// tensor is aligned. The file is header followed by data_bytes.
+// Offsets for `entries` (sorted here: multiples of tensor_alignment first, then by falling element size, then name) and
+// the header bytes, padded so that every tensor is aligned. The file is header followed by data_bytes.
 struct SafetensorsPlan {
   std::vector<TensorEntry> entries;
   std::string header;  // length word included

@@ -20,15 +20,28 @@ Result<SafetensorsHeader> parse(const std::string& file) {
 }
 
 TEST(Safetensors, KnownVector) {
-  // handbook, formats, part 2: 142 bytes of JSON padded to 144; the file has 166 bytes.
+  // handbook, formats, part 2: 142 bytes of JSON; with the length word padded to 192; 14 bytes of data.
   const auto plan = plan_safetensors({{"b", DType::bf16, {1, 3}}, {"a", DType::f32, {2}}}, {{"format", "pt"}});
-  EXPECT_EQ(plan.header.size(), 152u);
-  EXPECT_EQ(plan.file_bytes(), 166);
+  EXPECT_EQ(plan.header.size(), 192u);
+  EXPECT_EQ(plan.file_bytes(), 206);
   EXPECT_EQ(plan.entries[0].name, "a");
   const auto header = parse(plan.header + std::string(14, '\0'));
   VN_ASSERT_OK(header);
   EXPECT_EQ(header->entries[1].begin, 8);
   EXPECT_EQ(header->metadata.at("format"), "pt");
+}
+
+TEST(Safetensors, WholeLinesAreAligned) {
+  const auto plan = plan_safetensors(
+      {{"norm", DType::f32, {3}}, {"panels", DType::u8, {128}}, {"odd", DType::u8, {7}}, {"more", DType::u8, {64}}},
+      {});
+  EXPECT_EQ(plan.header.size() % 64, 0u);
+  std::vector<std::string> order;
+  for (const TensorEntry& entry : plan.entries) {
+    order.push_back(entry.name);
+    if (entry.bytes() % 64 == 0) EXPECT_EQ(entry.begin % 64, 0) << entry.name;
+  }
+  EXPECT_EQ(order, (std::vector<std::string>{"more", "panels", "norm", "odd"}));
 }
 
 struct Bad {
