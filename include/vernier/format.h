@@ -3,6 +3,7 @@
 //
 // How the cases of design.md, "What the seams must survive", pass through:
 //  - K-quants: group() is the super-block; fit() sees its live weights and returns the already quantized scales.
+//  - dual-grained integers: groups are fitted alone, then settle_row() gives those of a row one coarse scale.
 //  - vectors, trellis: span() > 1; round() receives span() columns at a time and codes are opaque bytes.
 //  - codebooks per tensor: learned by fit_tensor() before any round(); kept in GridPart::table.
 //  - sums of parts: WeightRecord::parts; a part is a grid, or dense, later sparse or low rank, each with its own
@@ -12,6 +13,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -30,7 +32,7 @@ struct GridSpec {
   int bits = 4;
   bool symmetric = true;
   std::int64_t group = 128;
-  DType scale_dtype = DType::f16;  // f16 or bf16: scales are rounded to it before codes are chosen
+  DType scale_dtype = DType::f16;  // scales are rounded to it before codes are chosen
 
   std::string text() const;  // "int4 sym g128 f16"
   bool operator==(const GridSpec&) const = default;
@@ -52,6 +54,14 @@ class Grid {
   // Parameters whose grid covers [low, high] (low <= 0 <= high), already rounded to their stored type. Finite and
   // usable for every finite input, an all-zero range included.
   virtual void params_from_range(float low, float high, std::span<float> params) const = 0;
+
+  // Whether the groups of a row share something (a coarse scale). Then groups fitted one by one are not final until
+  // settle_row() has seen all of a row, so a solver fits a row before it rounds any of it.
+  virtual bool joint_groups() const { return false; }
+  // Makes the parameters of a row's groups [groups, params_per_group], each from params_from_range or settled before,
+  // fit together. `ratio`: what is shared, as a multiple of the least that holds the largest group; above 1 coarser
+  // steps, below 1 the largest groups are clipped.
+  virtual void settle_row(std::span<float> /*params*/, float /*ratio*/ = 1) const {}
 
   // Codes and decoded values of `values`, all of one group.
   virtual void encode(std::span<const float> values, std::span<const float> params, std::span<std::uint8_t> codes,
@@ -135,6 +145,8 @@ struct FormatDescriptor {
   // The logical part back from packed tensors: unpack(pack(p)) equals p.
   Result<GridPart> (*unpack)(const GridSpec& spec, std::int64_t rows, std::int64_t cols,
                              std::span<const TensorView> tensors);
+  // What scale_dtype "auto" of a recipe means; empty: the model's half-precision type.
+  std::optional<DType> scale_dtype = {};
 };
 
 std::span<const FormatDescriptor* const> formats();

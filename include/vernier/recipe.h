@@ -19,7 +19,7 @@ struct WeightSpec {
   int bits = 4;
   std::optional<bool> symmetric;
   std::optional<std::int64_t> group;  // "channel" = 0, "tensor" = -1
-  std::string scale_dtype = "auto";   // auto (bf16 for bf16 models, else f16) | f16 | bf16
+  std::string scale_dtype = "auto";   // auto (the format's, else the model's half type) | f16 | bf16 | f32
   std::string range = "minmax";       // minmax | percentile | mse
   double percentile = 99.9;
   int mse_grid = 100;

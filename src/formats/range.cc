@@ -195,4 +195,12 @@ Result<std::unique_ptr<Range>> make_range(const RangeSpec& spec) {
                    "known ranges: minmax, percentile, mse");
 }
 
+void fit_row(const Grid& grid, const Range& range, std::span<const float> row, std::span<float> params) {
+  const auto cols = static_cast<std::int64_t>(row.size()), group = grid.group_columns(cols);
+  const int count = grid.params_per_group();
+  for (std::int64_t g = 0; g < grid.groups(cols); ++g)
+    range.fit(grid, row.subspan(g * group, std::min(group, cols - g * group)), {}, params.subspan(g * count, count));
+  grid.settle_row(params);
+}
+
 }  // namespace vernier

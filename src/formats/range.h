@@ -28,4 +28,7 @@ class Range {
 
 Result<std::unique_ptr<Range>> make_range(const RangeSpec& spec);
 
+// Parameters [groups, params_per_group] of a row's groups: each fitted, then all settled. Not for per-tensor grids.
+void fit_row(const Grid& grid, const Range& range, std::span<const float> row, std::span<float> params);
+
 }  // namespace vernier

@@ -19,7 +19,7 @@ std::vector<GridSpec> specs() {
     for (int bits = 1; bits <= 8; ++bits)
       for (bool symmetric : {true, false})
         for (std::int64_t group : {-1, 0, 16, 32, 50, 128})
-          for (DType scale : {DType::f16, DType::bf16}) {
+          for (DType scale : {DType::f16, DType::bf16, DType::f32}) {
             GridSpec spec{std::string(format->name), bits, symmetric, group, scale};
             if (format->make(spec).ok()) all.push_back(spec);
           }
@@ -45,19 +45,24 @@ GridPart quantize(std::shared_ptr<const Grid> grid, std::span<const float> w, st
     const auto [low, high] = std::minmax_element(w.begin(), w.end());
     grid->params_from_range(std::min(*low, 0.0f), std::max(*high, 0.0f), part.params);
   }
-  for (std::int64_t r = 0; r < rows; ++r)
-    for (std::int64_t g = 0; g < groups; ++g) {
-      const std::int64_t first = g * group;
-      const auto width = static_cast<std::size_t>(std::min(group, cols - first));
-      const auto values = w.subspan(r * cols + first, width);
-      const auto params = part.params_of(r, g);
-      if (!grid->per_tensor()) {
-        const auto [low, high] = std::minmax_element(values.begin(), values.end());
-        grid->params_from_range(std::min(*low, 0.0f), std::max(*high, 0.0f),
-                                {const_cast<float*>(params.data()), params.size()});
-      }
-      grid->encode(values, params, {part.codes.data() + r * cols + first, width}, {decoded.data(), width});
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const auto values_of = [&](std::int64_t g) {
+      return w.subspan(r * cols + g * group, std::min(group, cols - g * group));
+    };
+    const std::span<float> row_params = grid->per_tensor()
+                                            ? std::span(part.params)
+                                            : std::span(part.params).subspan(r * groups * count, groups * count);
+    for (std::int64_t g = 0; g < groups && !grid->per_tensor(); ++g) {
+      const auto [low, high] = std::minmax_element(values_of(g).begin(), values_of(g).end());
+      grid->params_from_range(std::min(*low, 0.0f), std::max(*high, 0.0f), row_params.subspan(g * count, count));
     }
+    grid->settle_row(row_params);
+    for (std::int64_t g = 0; g < groups; ++g) {
+      const auto width = values_of(g).size();
+      grid->encode(values_of(g), part.params_of(r, g), {part.codes.data() + r * cols + g * group, width},
+                   {decoded.data(), width});
+    }
+  }
   return part;
 }
 
@@ -110,6 +115,18 @@ TEST(EveryFormat, PacksOpensAndUnpacksToTheSamePart) {
         (*matrix)->decode_rows(rows - 1, 1, last.data());
         EXPECT_TRUE(std::equal(last.begin(), last.end(), packed.end() - cols));
       }
+}
+
+TEST(EveryFormat, KeepsARowThatIsSettledAlready) {
+  for (const GridSpec& spec : specs()) {
+    SCOPED_TRACE(spec.text());
+    const GridPart part = quantize(make_grid(spec).value(), random_weights(4 * 300, 13), 4, 300);
+    std::vector<float> again = part.params;
+    const std::size_t row = again.size() / (part.grid->per_tensor() ? 1 : 4);
+    for (std::size_t first = 0; first < again.size(); first += row)
+      part.grid->settle_row(std::span(again).subspan(first, row));
+    for (std::size_t i = 0; i < again.size(); ++i) EXPECT_FLOAT_EQ(again[i], part.params[i]);
+  }
 }
 
 TEST(EveryFormat, EncodesColumnsAndGroupsAlike) {

@@ -1,6 +1,7 @@
 #include "formats/int/grid.h"
 
 #include "base/fail.h"
+#include "formats/stored_tensors.h"
 #include "formats/vectorize.h"
 #include "tensor/convert.h"
 
@@ -96,10 +97,7 @@ void IntGrid::encode_column(std::int64_t count, const float* values, const float
 }
 
 double IntGrid::bits_per_weight(std::int64_t rows, std::int64_t cols) const {
-  double bits = 0;
-  for (const StoredTensor& tensor : int_layout(spec_, rows, cols, false))
-    bits += 8.0 * static_cast<double>(tensor.shape.elements() * size_bytes(tensor.dtype));
-  return bits / (static_cast<double>(rows) * static_cast<double>(cols));
+  return layout_bits_per_weight(int_layout(spec_, rows, cols, false), rows, cols);
 }
 
 }  // namespace vernier

@@ -10,6 +10,7 @@
 #include "base/fail.h"
 #include "formats/int/grid.h"
 #include "formats/packing.h"
+#include "formats/stored_tensors.h"
 #include "tensor/convert.h"
 
 namespace vernier {
@@ -44,31 +45,12 @@ struct IntTensors {
 Result<IntTensors> IntTensors::make(const GridSpec& spec, std::int64_t rows, std::int64_t cols,
                                     std::span<const TensorView> tensors) {
   VN_ASSIGN(auto grid, IntGrid::make(spec));  // refuses bad specs
-  constexpr std::int64_t most = std::int64_t{1} << 40;
-  if (rows <= 0 || cols <= 0 || rows > most / cols)
-    return fail(ErrorCode::invalid, "int weight: unusable shape [{}, {}]", rows, cols);
-  const std::size_t plain = spec.symmetric ? 2 : 3;
-  const bool column_groups = tensors.size() == plain + 1;
-  const std::vector<StoredTensor> wanted = int_layout(spec, rows, cols, column_groups);
-  if (tensors.size() != wanted.size())
-    return fail(ErrorCode::mismatch, "{} weight: {} tensors wanted, {} found", spec.text(), plain, tensors.size());
-  for (std::size_t i = 0; i < wanted.size(); ++i) {
-    const std::int64_t bytes = wanted[i].shape.elements() * size_bytes(wanted[i].dtype);
-    if (tensors[i].dtype != wanted[i].dtype || tensors[i].shape != wanted[i].shape ||
-        static_cast<std::int64_t>(tensors[i].bytes.size()) != bytes)
-      return fail(ErrorCode::mismatch, "{} weight, tensor '{}': {} {} wanted, {} {} with {} bytes found", spec.text(),
-                  wanted[i].suffix, name(wanted[i].dtype), wanted[i].shape.text(), name(tensors[i].dtype),
-                  tensors[i].shape.text(), tensors[i].bytes.size());
-  }
+  VN_TRY(check_stored_tensors(spec, rows, cols, tensors, int_layout));
   IntTensors result{spec, rows, cols, group_count(spec, cols), tensors[0].bytes, tensors[1].bytes};
+  const std::size_t plain = spec.symmetric ? 2 : 3;
   if (!spec.symmetric) result.zero = tensors[2].bytes;
-  if (column_groups) {
-    result.column_group.resize(cols);
-    std::memcpy(result.column_group.data(), tensors.back().bytes.data(), tensors.back().bytes.size());
-    for (std::int64_t c = 0; c < cols; ++c)
-      if (const std::int32_t g = result.column_group[c]; g < 0 || g >= result.groups)
-        return fail(ErrorCode::invalid, "{} weight, tensor 'column_group': column {} names group {} of {}", spec.text(),
-                    c, g, result.groups);
+  if (tensors.size() > plain) {
+    VN_ASSIGN(result.column_group, read_column_groups(spec, tensors.back(), result.groups));
   }
   return result;
 }
