@@ -81,21 +81,23 @@ ValueId inspected_value(const Graph& graph, const ScaleEdge& edge) {
 
 void quantize_dequantize(Matrix<const float> w, const Grid& grid, const Range& range, Matrix<float> out) {
   const std::int64_t group = grid.group_columns(w.cols), groups = grid.groups(w.cols);
-  std::vector<float> shared(grid.params_per_group());
+  const int count = grid.params_per_group();
+  std::vector<float> fitted(groups * count);
   if (grid.per_tensor()) {
     std::vector<float> all(w.rows * w.cols);
     for (std::int64_t r = 0; r < w.rows; ++r) std::copy_n(w.row(r), w.cols, all.data() + r * w.cols);
-    range.fit(grid, all, {}, shared);
+    range.fit(grid, all, {}, fitted);
   }
   parallel_ranges(w.rows, kRowsPerPiece, [&](std::int64_t first, std::int64_t last) {
-    std::vector<float> params = shared, decoded(w.cols);
+    std::vector<float> params = fitted, decoded(w.cols);
     std::vector<std::uint8_t> codes(w.cols);
     for (std::int64_t r = first; r < last; ++r) {
+      const std::span<const float> row(w.row(r), static_cast<std::size_t>(w.cols));
+      if (!grid.per_tensor()) fit_row(grid, range, row, params);
       for (std::int64_t g = 0; g < groups; ++g) {
         const std::size_t begin = g * group, n = std::min(group, w.cols - g * group);
-        const std::span<const float> values(w.row(r) + begin, n);
-        if (!grid.per_tensor()) range.fit(grid, values, {}, params);
-        grid.encode(values, params, std::span(codes).subspan(begin, n), std::span(decoded).subspan(begin, n));
+        grid.encode(row.subspan(begin, n), std::span(params).subspan(g * count, count),
+                    std::span(codes).subspan(begin, n), std::span(decoded).subspan(begin, n));
       }
       std::copy(decoded.begin(), decoded.end(), out.row(r));
     }

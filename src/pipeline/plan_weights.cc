@@ -53,10 +53,15 @@ GridSpec grid_spec(const WeightSpec& weights, DType stored) {
   spec.bits = weights.bits;
   spec.symmetric = weights.is_symmetric();
   spec.group = weights.group_size();
-  spec.scale_dtype = weights.scale_dtype == "f16"    ? DType::f16
-                     : weights.scale_dtype == "bf16" ? DType::bf16
-                     : stored == DType::bf16         ? DType::bf16
-                                                     : DType::f16;
+  if (weights.scale_dtype != "auto") {
+    spec.scale_dtype = weights.scale_dtype == "f32"    ? DType::f32
+                       : weights.scale_dtype == "bf16" ? DType::bf16
+                                                       : DType::f16;
+    return spec;
+  }
+  spec.scale_dtype = stored == DType::bf16 ? DType::bf16 : DType::f16;
+  if (const auto format = find_format(spec.format); format.ok() && (*format)->scale_dtype)
+    spec.scale_dtype = *(*format)->scale_dtype;
   return spec;
 }
 

@@ -62,8 +62,10 @@ GridPart reference_gptq(Matrix<const float> weight, Matrix<const float> hessian,
   for (std::int64_t r = 0; r < rows; ++r) {
     std::vector<double> w(cols);
     for (std::int64_t i = 0; i < cols; ++i) w[i] = weight(r, order.column[i]);
-    if (order.fitted_first && !grid->per_tensor())
+    if (order.fitted_first && !grid->per_tensor()) {
       for (std::int64_t g = 0; g < groups; ++g) fit(r, static_cast<std::int32_t>(g), w);
+      grid->settle_row(std::span(part.params).subspan(r * groups * count, groups * count));
+    }
     for (std::int64_t i = 0; i < cols; ++i) {
       const std::int32_t g = order.group[i];
       const bool starts = i == 0 || order.group[i - 1] != g;

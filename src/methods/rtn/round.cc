@@ -21,18 +21,23 @@ GridPart start_part(const SolveInput& input) {
   return part;
 }
 
-void round_row(const SolveInput& input, std::int64_t row, GridPart& part, std::span<float> decoded) {
-  const Grid& grid = *part.grid;
-  const std::int64_t group = grid.group_columns(part.cols), groups = part.groups();
-  const auto count = static_cast<std::size_t>(grid.params_per_group());
-  for (std::int64_t g = 0; g < groups; ++g) {
+void encode_row(Matrix<const float> weight, std::int64_t row, GridPart& part, std::span<float> decoded) {
+  const std::int64_t group = part.grid->group_columns(part.cols);
+  for (std::int64_t g = 0; g < part.groups(); ++g) {
     const std::int64_t first = g * group;
     const auto width = static_cast<std::size_t>(std::min(group, part.cols - first));
-    const std::span<const float> values(input.weight.row(row) + first, width);
-    const std::span<float> params(part.params.data() + (grid.per_tensor() ? 0 : (row * groups + g) * count), count);
-    if (!grid.per_tensor()) input.range->fit(grid, values, {}, params);
-    grid.encode(values, params, {part.codes.data() + row * part.cols + first, width}, decoded.subspan(first, width));
+    part.grid->encode({weight.row(row) + first, width}, part.params_of(row, g),
+                      {part.codes.data() + row * part.cols + first, width}, decoded.subspan(first, width));
   }
+}
+
+void round_row(const SolveInput& input, std::int64_t row, GridPart& part, std::span<float> decoded) {
+  if (!part.grid->per_tensor()) {
+    const std::int64_t count = part.groups() * part.grid->params_per_group();
+    fit_row(*part.grid, *input.range, {input.weight.row(row), static_cast<std::size_t>(part.cols)},
+            std::span(part.params).subspan(row * count, count));
+  }
+  encode_row(input.weight, row, part, decoded);
 }
 
 }  // namespace vernier

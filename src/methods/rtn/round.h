@@ -9,6 +9,9 @@ namespace vernier {
 // A part of the right size, codes and parameters still to be filled; per-tensor parameters are already fitted.
 GridPart start_part(const SolveInput& input);
 
+// Codes of row `row` of the weight under the parameters that `part` holds; decoded values go to `decoded` [cols].
+void encode_row(Matrix<const float> weight, std::int64_t row, GridPart& part, std::span<float> decoded);
+
 // Fits (unless per tensor) and encodes row `row` of the weight into `part`; decoded values go to `decoded` [cols].
 void round_row(const SolveInput& input, std::int64_t row, GridPart& part, std::span<float> decoded);
 
