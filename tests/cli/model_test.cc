@@ -107,6 +107,20 @@ TEST_F(CliModel, InspectShowsTensorsAndOneTensor) {
   EXPECT_EQ(run_vernier({"inspect", model_, "model.norm.weight"}).exit_code, 0);
 }
 
+// What compressed-tensors cannot store goes into the own container, and every command reads it.
+TEST_F(CliModel, DualGrainsAreQuantizedInspectedEvaluatedAndRun) {
+  const std::string out = dir_.path("dual");
+  const Json done = json({"quantize", model_, "-o", out, "--recipe", "w4a8-dgq", "--calib", text(), "--samples", "4",
+                          "--ctx", "32", "--set", "group=32"});
+  EXPECT_EQ(done["container"], "vernier");
+  std::size_t dual = 0;
+  const Json inspected = json({"inspect", out});
+  for (const Json& tensor : inspected["tensors"]) dual += tensor["format"] == "dual4 asym g32 f32";
+  EXPECT_EQ(dual, 6u * 7);
+  EXPECT_LT(json({"eval", out, "--text", text(), "--ctx", "64", "--against", model_})["kl_mean"].get<double>(), 0.1);
+  EXPECT_EQ(json({"run", out, "-p", "It was a dark", "-n", "3"})["tokens"].get<int>(), 3);
+}
+
 class MadeModel : public CliModel, public ::testing::WithParamInterface<const char*> {};
 
 TEST_P(MadeModel, LoadsEvaluatesAndIsSeeded) {

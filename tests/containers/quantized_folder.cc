@@ -36,6 +36,8 @@ GridPart round_to_nearest(const Tensor& values, const WeightPlan& plan) {
   part.params.resize(low.size() * count);
   for (std::size_t i = 0; i < low.size(); ++i)
     grid.params_from_range(low[i], high[i], {part.params.data() + i * count, static_cast<std::size_t>(count)});
+  for (std::int64_t r = 0; r < param_rows; ++r)
+    grid.settle_row(std::span(part.params).subspan(r * groups * count, groups * count));
   part.codes.resize(part.rows * part.cols);
   float decoded;
   for (std::int64_t r = 0; r < part.rows; ++r)

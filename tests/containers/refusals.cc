@@ -145,6 +145,8 @@ TEST(CompressedTensors, RefusesPlansItCannotHold) {
   options.grid = good;
   options.grid.scale_dtype = DType::f16;
   EXPECT_REFUSED(status(options), ErrorCode::unsupported, "BF16");
+  options.grid = {"dual", 4, false, 32, DType::f32};
+  EXPECT_REFUSED(status(options), ErrorCode::unsupported, "dual4 asym g32 f32", "only the format int");
   options = {.grid = good, .column_groups = true};
   EXPECT_REFUSED(status(options), ErrorCode::unsupported, "columns grouped");
   options = {.grid = good};

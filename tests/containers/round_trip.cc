@@ -120,6 +120,17 @@ TEST_F(RoundTrip, TailGroupsAndColumnOrderInVernier) {
   }
 }
 
+TEST_F(RoundTrip, DualGrainsInVernier) {
+  for (int bits = 2; bits <= 4; ++bits)
+    for (const bool symmetric : {true, false})
+      for (const std::int64_t group : {32, 40}) {
+        const GridSpec grid{"dual", bits, symmetric, group, DType::f32};
+        expect_round_trip(*checkpoint_, {.grid = grid, .activation = ActivationSpec{}});
+        expect_round_trip(*checkpoint_, {.grid = grid, .column_groups = true});
+        if (HasFatalFailure()) return;
+      }
+}
+
 TEST_F(RoundTrip, QuantizedInputs) {
   const ActivationSpec dynamic{.full_range = true};
   const ActivationSpec dynamic_asymmetric{.symmetric = false};

@@ -3,6 +3,7 @@
 #include <fstream>
 
 #include "pipeline/glob.h"
+#include "pipeline/plan_weights.h"
 #include "pipeline/recipe_schema.h"
 #include "support/support.h"
 
@@ -36,8 +37,8 @@ std::string option(const MethodChoice& choice, const std::string& name) {
 
 TEST(Recipe, BuiltInRecipesLoadAndSayWhatTheyAre) {
   const std::vector<std::string> names = recipe_names();
-  for (const char* wanted :
-       {"w8a16-rtn", "w4a16-rtn", "w4a16-gptq", "w3a16-gptq", "w2a16-gptq", "w4a16-awq", "w8a8-smoothquant"})
+  for (const char* wanted : {"w8a16-rtn", "w4a16-rtn", "w4a16-gptq", "w3a16-gptq", "w2a16-gptq", "w4a16-awq",
+                             "w8a8-smoothquant", "w4a8-dgq", "w3a8-dg", "w2a8-dg"})
     EXPECT_EQ(std::count(names.begin(), names.end(), wanted), 1) << wanted;
   for (const std::string& name : names) {
     const Result<Recipe> recipe = load_recipe(name);
@@ -63,6 +64,16 @@ TEST(Recipe, DefaultsFollowTheNumberOfBits) {
   EXPECT_EQ(w8a8.weights.group_size(), 0);
   EXPECT_TRUE(w8a8.activations.dynamic);
   EXPECT_EQ(w8a8.activations.granularity, "token");
+}
+
+TEST(Recipe, ScalesTakeTheFormatsTypeOrTheModels) {
+  const auto type = [](const std::string& weights, DType model) {
+    return grid_spec(parsed("weights: {" + weights + "}").weights, model).scale_dtype;
+  };
+  EXPECT_EQ(type("format: int", DType::bf16), DType::bf16);
+  EXPECT_EQ(type("format: int", DType::f32), DType::f16);
+  EXPECT_EQ(type("format: dual", DType::bf16), DType::f32);
+  EXPECT_EQ(type("format: dual, scale_dtype: f16", DType::bf16), DType::f16);  // which the format then refuses
 }
 
 TEST(Recipe, SetTakesShortKeysAndTypedValues) {

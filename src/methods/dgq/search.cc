@@ -161,8 +161,8 @@ std::vector<float> search_params(Matrix<const float> weight, Matrix<const float>
 }
 
 std::int64_t search_bytes(std::int64_t rows, std::int64_t cols, const SearchSettings& settings) {
-  // At most: four parameters for every 32 columns, a copy per coarse scale, and the errors of a whole row per candidate
-  // with their products.
+  // For groups of 32 columns or more with up to four parameters: a copy of them per coarse scale, and per candidate the
+  // errors of a group as wide as the row with their products.
   const std::int64_t params = cols / 8 + 4, candidates = std::max(settings.range_steps, settings.coarse_steps);
   const std::int64_t tile = tile_rows * (cols + candidates * (params + cols + block_columns));
   const std::int64_t tiles = std::min<std::int64_t>(thread_count(), (rows + tile_rows - 1) / tile_rows);
