@@ -56,6 +56,7 @@ TEST(PercentileSmooth, ChecksItsOptions) {
   for (const char* fraction : {"-0.1", "1", "nan"})
     EXPECT_FALSE(resolve_options(*method, {{"fraction", fraction}}).ok()) << fraction;
   EXPECT_FALSE(resolve_options(*method, {{"edges", "up"}}).ok());
+  EXPECT_FALSE(resolve_options(*method, {{"max_tokens", "0"}}).ok());
   EXPECT_TRUE(resolve_options(*method, {}).ok());
 }
 
