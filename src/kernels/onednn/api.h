@@ -17,6 +17,10 @@ struct OnednnApi {
   // y [m, n] = x [m, k] w^T, w [n, k], bf16 with float sums, on the calling thread. False when there is no primitive.
   bool (*product_bf16)(std::int64_t m, std::int64_t n, std::int64_t k, const std::uint16_t* x, std::int64_t x_stride,
                        const std::uint16_t* w, std::int64_t w_stride, float* y, std::int64_t y_stride);
+  // c [m, n] = a b^T in integers, a [m, k], b [n, k], on the calling thread. False when oneDNN refuses. Nothing but
+  // benchmarks needs it: the int8 rate that panel kernels are measured against.
+  bool (*gemm_u8s8)(std::int64_t m, std::int64_t n, std::int64_t k, const std::uint8_t* a, const std::int8_t* b,
+                    std::int32_t* c, std::int64_t c_stride);
 };
 
 // Ends the process with a message when the library that was built with this one cannot be opened.

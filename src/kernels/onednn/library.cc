@@ -44,6 +44,13 @@ bool product_bf16(std::int64_t m, std::int64_t n, std::int64_t k, const std::uin
   }
 }
 
+bool gemm_u8s8(std::int64_t m, std::int64_t n, std::int64_t k, const std::uint8_t* a, const std::int8_t* b,
+               std::int32_t* c, std::int64_t c_stride) {
+  const std::int32_t no_offset = 0;
+  return dnnl_gemm_u8s8s32('N', 'T', 'F', m, n, k, 1.0f, a, k, 0, b, k, 0, 0.0f, c, c_stride, &no_offset) ==
+         dnnl_success;
+}
+
 }  // namespace
 }  // namespace vernier::kernels
 
@@ -52,7 +59,7 @@ extern "C" const vernier::kernels::OnednnApi* vernier_onednn_api() {
     const dnnl_version_t* v = dnnl_version();
     return fmt::format("{}.{}.{}", v->major, v->minor, v->patch);
   }();
-  static const vernier::kernels::OnednnApi api{version.c_str(), vernier::kernels::sgemm,
-                                               vernier::kernels::product_bf16};
+  static const vernier::kernels::OnednnApi api{version.c_str(), vernier::kernels::sgemm, vernier::kernels::product_bf16,
+                                               vernier::kernels::gemm_u8s8};
   return &api;
 }

@@ -1,0 +1,52 @@
+#include <algorithm>
+#include <cassert>
+
+#include "base/threads.h"
+#include "kernels/panel/kernels.h"
+
+namespace vernier::kernels {
+namespace {
+
+// From this many tokens on, expanding panels to bytes pays.
+constexpr std::int64_t kManyTokens = 9;
+constexpr std::int64_t kTileTokens = 252;         // of one piece: 21 register tiles of 12
+constexpr std::int64_t kPieceBytes = 256 * 1024;  // of codes, of one piece with few tokens
+
+struct Plan {
+  PanelKernel kernel;
+  std::int64_t panels, tokens;  // of one piece
+};
+
+Plan plan(const QuantizedRows& x, const PanelMatrix& w) {
+  const std::int64_t stream_panels = std::max<std::int64_t>(kPieceBytes / w.code_bytes(), 1);
+  if (x.isa() == Isa::scalar) return {panels_scalar, 1, x.tokens()};
+  if (x.isa() == Isa::avx2) return {panels_avx2, 1, x.tokens()};
+  if (x.tokens() < kManyTokens) return {stream_vnni, stream_panels, x.tokens()};
+  return {tile_vnni, 2, kTileTokens};
+}
+
+}  // namespace
+
+RowsFormat rows_format(const PanelMatrix& weight) {
+  const PanelSpec& spec = weight.spec();
+  if (spec.kind == PanelKind::plain) return {};
+  return {.group = spec.group, .per_group = spec.kind == PanelKind::group};
+}
+
+void panel_linear(const QuantizedRows& x, const PanelMatrix& weight, std::span<const float> bias, Matrix<float> y) {
+  [[maybe_unused]] const PanelSpec& spec = weight.spec();
+  assert(x.cols() == spec.cols && y.rows == x.tokens() && y.cols == spec.rows);
+  assert(spec.kind == PanelKind::plain || x.format().group == spec.group);
+  assert(spec.kind == PanelKind::group || !x.format().per_group);
+  if (x.tokens() == 0) return;
+  const PanelTask task{x, weight, bias, y};
+  const Plan p = plan(x, weight);
+  const std::int64_t panel_pieces = (weight.panels() + p.panels - 1) / p.panels;
+  const std::int64_t token_pieces = (x.tokens() + p.tokens - 1) / p.tokens;
+  parallel_for(panel_pieces * token_pieces, [&](std::int64_t piece) {
+    const std::int64_t panel = piece / token_pieces * p.panels, token = piece % token_pieces * p.tokens;
+    p.kernel(task, {panel, std::min(weight.panels(), panel + p.panels), token, std::min(x.tokens(), token + p.tokens)});
+  });
+}
+
+}  // namespace vernier::kernels
