@@ -9,8 +9,9 @@ namespace {
 
 // From this many tokens on, expanding panels to bytes pays.
 constexpr std::int64_t kManyTokens = 9;
-constexpr std::int64_t kTileTokens = 252;         // of one piece: 21 register tiles of 12
-constexpr std::int64_t kPieceBytes = 256 * 1024;  // of codes, of one piece with few tokens
+constexpr std::int64_t kTileTokens = 252;  // of one piece: 21 register tiles of 12
+// Pieces a worker gets with few tokens: long runs of memory, and yet none waits long for the slowest.
+constexpr std::int64_t kPiecesPerWorker = 4;
 
 struct Plan {
   PanelKernel kernel;
@@ -18,7 +19,7 @@ struct Plan {
 };
 
 Plan plan(const QuantizedRows& x, const PanelMatrix& w) {
-  const std::int64_t stream_panels = std::max<std::int64_t>(kPieceBytes / w.code_bytes(), 1);
+  const std::int64_t stream_panels = std::max<std::int64_t>(w.panels() / (kPiecesPerWorker * thread_count()), 1);
   if (x.isa() == Isa::scalar) return {panels_scalar, 1, x.tokens()};
   if (x.isa() == Isa::avx2) return {panels_avx2, 1, x.tokens()};
   if (x.tokens() < kManyTokens) return {stream_vnni, stream_panels, x.tokens()};

@@ -6,7 +6,7 @@
 namespace vernier::kernels {
 namespace {
 
-constexpr std::int64_t kPrefetchBytes = 2048;  // ahead in the stream of codes
+constexpr std::int64_t kPrefetchBytes = 256;  // ahead in the codes; farther ahead hinders the hardware's own
 
 // d[t] += a step's codes, from operand `quad` on, times the codes of token t.
 template <int bits, int T, int chains, int quad = 0>
@@ -26,7 +26,7 @@ VN_INLINE_VNNI void dot_step(const std::uint8_t* step, const std::int8_t* const 
 template <PanelKind kind, int bits, int T>
 VN_TARGET_VNNI void stream_panel(const PanelTask& task, std::int64_t panel, std::int64_t token, std::int64_t live) {
   constexpr int block = T == 1 ? 1 : 4;                // of x
-  constexpr int chains = T == 1 ? 4 : T == 2 ? 2 : 1;  // enough independent sums to hide the latency of one
+  constexpr int chains = T == 1 ? 4 : T <= 4 ? 2 : 1;  // enough independent sums to hide the latency of one
   const PanelMatrix& w = task.w;
   const QuantizedRows& x = task.x;
   const std::int64_t step_bytes = bits * kLineBytes, group_steps = w.group_cols() / kStepCols;
