@@ -145,6 +145,17 @@ TEST(Panel, SameBitsForEveryNumberOfTokens) {
   }
 }
 
+// Part of the tests above, too, where the CPU has tiles; this one says whether it has.
+TEST(PanelAmx, GivesTheScalarBitsFromTiles) {
+  if (!supports(Isa::amx)) GTEST_SKIP() << "this CPU has no AMX, or the kernel grants no tiles";
+  for (std::int64_t tokens : {17, 32, 48, 290}) {
+    for (const PanelSpec& spec : every_spec(90, 2080, 160))
+      expect_same_bits(make(spec, Values::random), normal(tokens, 2080, 3));
+    for (const PanelSpec& spec : every_spec(32, 512, 128))
+      expect_same_bits(make(spec, Values::largest), extreme(tokens, 512, false));
+  }
+}
+
 TEST(Panel, SameBitsBeyondOnePieceOfTokens) {
   const Packed w = make({PanelKind::dual, 4, 48, 64, 64}, Values::random);
   expect_same_bits(w, normal(530, 64, 5));

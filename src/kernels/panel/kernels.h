@@ -42,5 +42,7 @@ void stream_vnni(const PanelTask& task, const PanelRange& range);
 // Many tokens: pairs of panels are expanded to bytes, a chunk of columns at a time.
 void tile_vnni(const PanelTask& task, const PanelRange& range);
 void tile_group_vnni(const PanelTask& task, const PanelRange& range);  // for matrices of kind group
+// More than 16 tokens, in tiles.
+void tile_amx(const PanelTask& task, const PanelRange& range);
 
 }  // namespace vernier::kernels

@@ -10,6 +10,7 @@ namespace {
 // From this many tokens on, expanding panels to bytes pays.
 constexpr std::int64_t kManyTokens = 9;
 constexpr std::int64_t kTileTokens = 252;  // of one piece: 21 register tiles of 12
+constexpr std::int64_t kAmxTokens = 256;
 // Pieces a worker gets with few tokens: long runs of memory, and yet none waits long for the slowest.
 constexpr std::int64_t kPiecesPerWorker = 4;
 
@@ -22,6 +23,7 @@ Plan plan(const QuantizedRows& x, const PanelMatrix& w) {
   const std::int64_t stream_panels = std::max<std::int64_t>(w.panels() / (kPiecesPerWorker * thread_count()), 1);
   if (x.isa() == Isa::scalar) return {panels_scalar, 1, x.tokens()};
   if (x.isa() == Isa::avx2) return {panels_avx2, 1, x.tokens()};
+  if (x.isa() == Isa::amx) return {tile_amx, 2, kAmxTokens};
   if (x.tokens() < kManyTokens) return {stream_vnni, stream_panels, x.tokens()};
   return {tile_vnni, 2, kTileTokens};
 }

@@ -40,6 +40,22 @@ VN_TARGET_VNNI inline void expand(const PanelMatrix& w, std::int64_t panel, std:
   }
 }
 
+// y of `live` tokens and of the panels of the pair that starts at `panel`, from sums [token][2 panels][16].
+VN_TARGET_VNNI inline void finish(const PanelTask& task, std::int64_t panel, std::int64_t last_panel,
+                                  std::int64_t token, std::int64_t live, const std::int32_t* c) {
+  for (std::int64_t t = 0; t < live; ++t) {
+    for (std::int64_t p = panel; p < std::min(panel + 2, last_panel); ++p)
+      store_scaled(task, p, token + t, _mm512_load_si512(c + t * kPairLanes + (p - panel) * kPanelRows));
+  }
+}
+VN_TARGET_VNNI inline void finish(const PanelTask& task, std::int64_t panel, std::int64_t last_panel,
+                                  std::int64_t token, std::int64_t live, const float* c) {
+  for (std::int64_t t = 0; t < live; ++t) {
+    for (std::int64_t p = panel; p < std::min(panel + 2, last_panel); ++p)
+      store(task, p, token + t, _mm512_load_ps(c + t * kPairLanes + (p - panel) * kPanelRows));
+  }
+}
+
 // Tokens in tiles of 12, the rest in 8 and 4: body(tile, offset).
 template <class Body>
 void for_tiles(std::int64_t tokens, Body body) {

@@ -101,10 +101,7 @@ VN_TARGET_VNNI void tile(const PanelTask& task, const PanelRange& range) {
           accumulate<4, 0>(chunk, task.x, token + at, c + at * kPairLanes);
       });
     }
-    for (std::int64_t t = 0; t < live; ++t) {
-      for (std::int64_t q = p; q < std::min(p + 2, range.last_panel); ++q)
-        store(task, q, token + t, _mm512_load_ps(c + t * kPairLanes + (q - p) * kPanelRows));
-    }
+    finish(task, p, range.last_panel, token, live, c);
   }
 }
 
