@@ -5,7 +5,6 @@
 
 #include <chrono>
 #include <cstring>
-#include <map>
 #include <memory>
 #include <vector>
 
@@ -147,10 +146,10 @@ void tile(benchmark::State& state) {
   state.SetLabel(weights.matrices[0]->format_text());
 }
 
-struct Shape2 {
+struct MatrixSize {
   std::int64_t rows, cols;
 };
-constexpr Shape2 kShapes[] = {{2048, 2048}, {8192, 2048}, {2048, 8192}, {512, 2048}};
+constexpr MatrixSize kShapes[] = {{2048, 2048}, {8192, 2048}, {2048, 8192}, {512, 2048}};
 constexpr std::pair<PanelKind, int> kFormats[] = {{PanelKind::dual, 4},  {PanelKind::dual, 3},  {PanelKind::dual, 2},
                                                   {PanelKind::group, 4}, {PanelKind::group, 8}, {PanelKind::plain, 8},
                                                   {PanelKind::plain, 2}};
@@ -158,7 +157,7 @@ constexpr std::pair<PanelKind, int> kFormats[] = {{PanelKind::dual, 4},  {PanelK
 void shapes(benchmark::internal::Benchmark* b, std::initializer_list<std::int64_t> tokens) {
   for (const auto& [kind, bits] : kFormats) {
     for (std::int64_t t : tokens) {
-      for (const Shape2& s : kShapes) b->Args({static_cast<std::int64_t>(kind), bits, t, s.rows, s.cols});
+      for (const MatrixSize& s : kShapes) b->Args({static_cast<std::int64_t>(kind), bits, t, s.rows, s.cols});
     }
   }
   b->ArgNames({"kind", "bits", "tokens", "rows", "cols"})->UseManualTime()->Unit(benchmark::kMillisecond);
