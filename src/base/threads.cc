@@ -1,25 +1,83 @@
 #include "base/threads.h"
 
 #include <omp.h>
+#include <pthread.h>
 #include <sched.h>
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <cmath>
 #include <condition_variable>
+#include <cstdlib>
+#include <memory>
 #include <mutex>
+#include <string_view>
 #include <thread>
 #include <vector>
+
+#include "base/cores.h"
 
 namespace vernier {
 namespace {
 
+using std::chrono::microseconds;
+using Clock = std::chrono::steady_clock;
+
+// A layer's ops follow each other within microseconds, a token's sampling takes less than this.
+constexpr microseconds kSpin{200};
+// With more workers than cores a spinning worker takes the time of one that has work.
+constexpr microseconds kCrowdedSpin{2};
+
 thread_local bool inside_worker = false;
 
-// Workers sleep between jobs. A job is a counter that all workers, the caller included, draw pieces from.
+// Spins until `ready`, for `budget` at most; whether it became ready.
+template <class Ready>
+bool spin_until(const Ready& ready, microseconds budget) {
+  constexpr int kPauses = 32;  // between two looks at the clock: about a microsecond
+  for (int i = 0; i < kPauses; ++i) {
+    if (ready()) return true;
+    __builtin_ia32_pause();
+  }
+  const auto deadline = Clock::now() + budget;
+  do {
+    for (int i = 0; i < kPauses; ++i) {
+      if (ready()) return true;
+      __builtin_ia32_pause();
+    }
+  } while (Clock::now() < deadline);
+  return ready();
+}
+
+// Marks this thread as a worker and holds OpenMP to it.
+class Inside {
+ public:
+  Inside() : openmp_threads_(omp_get_max_threads()) {
+    inside_worker = true;
+    if (openmp_threads_ != 1) omp_set_num_threads(1);
+  }
+  ~Inside() {
+    if (openmp_threads_ != 1) omp_set_num_threads(openmp_threads_);
+    inside_worker = false;
+  }
+  Inside(const Inside&) = delete;
+  Inside& operator=(const Inside&) = delete;
+
+ private:
+  int openmp_threads_;
+};
+
+// All state of a job that workers race for is one word, the gate: the job's number, whether more workers may enter,
+// and how many are inside. A job ends when the gate is closed and nobody is inside. Pieces of a shared job are drawn
+// from a counter, so workers that come late find the gate closed and are not waited for; in an assigned job every
+// worker counts as inside from the start.
 class Pool {
  public:
-  explicit Pool(int count) {
-    for (int i = 1; i < count; ++i) workers_.emplace_back([this] { work(); });
+  Pool(int count, bool pin) : spin_(count > available_cores() ? kCrowdedSpin : kSpin) {
+    for (int worker = 1; worker < count; ++worker) {
+      workers_.emplace_back([this, worker] { work(worker); });
+      if (pin) bind(workers_.back(), worker);
+    }
   }
   ~Pool() {
     {
@@ -27,84 +85,157 @@ class Pool {
       stopping_ = true;
     }
     wake_.notify_all();
-    for (std::thread& worker : workers_) worker.join();
+    for (std::thread& thread : workers_) thread.join();
   }
 
-  void run(std::int64_t count, const std::function<void(std::int64_t)>& body) {
-    std::lock_guard one_job(job_mutex_);
-    {
-      std::lock_guard lock(mutex_);
-      body_ = &body;
-      count_ = count;
-      next_ = 0;
-      active_ = static_cast<int>(workers_.size());
-      ++generation_;
-    }
-    wake_.notify_all();
-    drain(count, body);
-    std::unique_lock lock(mutex_);
-    done_.wait(lock, [this] { return active_ == 0; });
-    body_ = nullptr;
+  int size() const { return static_cast<int>(workers_.size()) + 1; }
+
+  // body(i) for i in [0, count), by whoever is free.
+  void run_shared(std::int64_t count, const std::function<void(std::int64_t)>& body) {
+    body_ = &body;
+    count_ = count;
+    next_.store(0, std::memory_order_relaxed);
+    open(kOpen);
+    drain();
+    gate_.fetch_and(~kOpen);
+    wait_until_empty();
+  }
+
+  // body(worker) once on every worker.
+  void run_assigned(const std::function<void(std::int64_t)>& body) {
+    body_ = &body;
+    open(kAssigned | workers_.size());
+    body(0);
+    wait_until_empty();
   }
 
  private:
-  void drain(std::int64_t count, const std::function<void(std::int64_t)>& body) {
-    const bool was_inside = inside_worker;
-    const int openmp_threads = omp_get_max_threads();
-    inside_worker = true;
-    omp_set_num_threads(1);
-    for (std::int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count;) body(i);
-    omp_set_num_threads(openmp_threads);
-    inside_worker = was_inside;
+  static constexpr std::uint64_t kInside = 0xFFFFFF;  // the lowest bits
+  static constexpr std::uint64_t kOpen = 1 << 24, kAssigned = 1 << 25;
+  static constexpr int kNumberShift = 32;
+
+  static std::uint64_t number(std::uint64_t gate) { return gate >> kNumberShift; }
+
+  static void bind(std::thread& thread, int worker) {
+    const std::vector<int>& cores = allowed_cores();
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(cores[worker % cores.size()], &set);
+    pthread_setaffinity_np(thread.native_handle(), sizeof set, &set);  // a refusal costs speed alone
   }
 
-  void work() {
-    std::uint64_t seen = 0;
-    for (;;) {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return stopping_ || generation_ != seen; });
-      if (stopping_) return;
-      seen = generation_;
-      const auto* body = body_;
-      const std::int64_t count = count_;
-      lock.unlock();
-      drain(count, *body);
-      lock.lock();
-      if (--active_ == 0) done_.notify_one();
+  void open(std::uint64_t state) {
+    gate_.store(((number(gate_.load(std::memory_order_relaxed)) + 1) << kNumberShift) | state);
+    // A worker counts itself as sleeping before it looks at the gate for the last time: one of the two sees the other.
+    if (sleeping_.load() == 0) return;
+    { std::lock_guard lock(mutex_); }
+    wake_.notify_all();
+  }
+
+  void drain() {
+    const std::int64_t count = count_;
+    const auto& body = *body_;
+    for (std::int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count;) body(i);
+  }
+
+  void wait_until_empty() {
+    const auto empty = [this] { return (gate_.load() & kInside) == 0; };
+    if (spin_until(empty, spin_)) return;
+    caller_sleeps_.store(true);
+    std::unique_lock lock(mutex_);
+    done_.wait(lock, empty);
+    caller_sleeps_.store(false);
+  }
+
+  void leave() {
+    if ((gate_.fetch_sub(1) & kInside) != 1 || !caller_sleeps_.load()) return;
+    { std::lock_guard lock(mutex_); }
+    done_.notify_one();
+  }
+
+  // The gate of a job other than `seen`, or nothing when the pool stops.
+  bool next_job(std::uint64_t seen, std::uint64_t& gate) {
+    const auto arrived = [&] { return number(gate = gate_.load()) != seen; };
+    if (spin_until(arrived, spin_)) return true;
+    std::unique_lock lock(mutex_);
+    ++sleeping_;
+    wake_.wait(lock, [&] { return stopping_ || arrived(); });
+    --sleeping_;
+    return !stopping_;
+  }
+
+  void work(int worker) {
+    const Inside inside;
+    std::uint64_t seen = 0, gate = 0;
+    while (next_job(seen, gate)) {
+      seen = number(gate);
+      if (gate & kAssigned) {
+        (*body_)(worker);
+        leave();
+        continue;
+      }
+      while (number(gate) == seen && (gate & kOpen)) {
+        if (!gate_.compare_exchange_weak(gate, gate + 1)) continue;
+        drain();
+        leave();
+        break;
+      }
     }
   }
 
+  const microseconds spin_;
   std::vector<std::thread> workers_;
-  std::mutex job_mutex_, mutex_;
-  std::condition_variable wake_, done_;
-  const std::function<void(std::int64_t)>* body_ = nullptr;
+
+  alignas(64) std::atomic<std::uint64_t> gate_{0};
+  alignas(64) std::atomic<std::int64_t> next_{0};
+  alignas(64) const std::function<void(std::int64_t)>* body_ = nullptr;  // written while nobody is inside
   std::int64_t count_ = 0;
-  std::atomic<std::int64_t> next_{0};
-  int active_ = 0;
-  std::uint64_t generation_ = 0;
+
+  alignas(64) std::mutex mutex_;
+  std::condition_variable wake_, done_;
+  std::atomic<int> sleeping_{0};
+  std::atomic<bool> caller_sleeps_{false};
   bool stopping_ = false;
 };
 
 int configured = 0;  // 0: not set
 
-std::unique_ptr<Pool>& pool() {
-  static std::unique_ptr<Pool> instance;
-  return instance;
+bool& pinned() {
+  static bool value = [] {
+    const char* text = std::getenv("VERNIER_PIN");
+    return text && std::string_view(text) == "1";
+  }();
+  return value;
+}
+
+std::mutex job_mutex;  // one job at a time, whoever asks
+std::unique_ptr<Pool> pool;
+
+Pool& ready_pool() {
+  if (!pool) pool = std::make_unique<Pool>(thread_count(), pinned());
+  return *pool;
 }
 
 }  // namespace
 
 int available_cores() {
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max(1u, std::thread::hardware_concurrency());
+  const int cores = static_cast<int>(allowed_cores().size());
+  const double quota = cpu_quota();
+  return quota > 0 ? std::min(cores, static_cast<int>(std::ceil(quota))) : cores;
 }
 
 int thread_count() { return configured > 0 ? configured : available_cores(); }
 
 void set_thread_count(int count) {
+  std::lock_guard one_job(job_mutex);
   configured = std::max(0, count);
-  pool().reset();
+  pool.reset();
+}
+
+void pin_threads(bool pin) {
+  std::lock_guard one_job(job_mutex);
+  pinned() = pin;
+  pool.reset();
 }
 
 void parallel_for(std::int64_t count, const std::function<void(std::int64_t)>& body) {
@@ -113,14 +244,29 @@ void parallel_for(std::int64_t count, const std::function<void(std::int64_t)>& b
     for (std::int64_t i = 0; i < count; ++i) body(i);
     return;
   }
-  if (!pool()) pool() = std::make_unique<Pool>(thread_count());
-  pool()->run(count, body);
+  std::lock_guard one_job(job_mutex);
+  const Inside inside;
+  if (count == 1) return body(0);
+  ready_pool().run_shared(count, body);
 }
 
 void parallel_ranges(std::int64_t count, std::int64_t grain,
                      const std::function<void(std::int64_t, std::int64_t)>& body) {
   const std::int64_t pieces = (count + grain - 1) / grain;
   parallel_for(pieces, [&](std::int64_t i) { body(i * grain, std::min(count, (i + 1) * grain)); });
+}
+
+void parallel_static(std::int64_t count, const std::function<void(std::int64_t, std::int64_t)>& body) {
+  if (count <= 0) return;
+  if (inside_worker) return body(0, count);
+  std::lock_guard one_job(job_mutex);
+  const Inside inside;
+  Pool& workers = ready_pool();
+  const std::int64_t size = workers.size();
+  workers.run_assigned([&](std::int64_t worker) {
+    const std::int64_t first = count * worker / size, last = count * (worker + 1) / size;
+    if (first < last) body(first, last);
+  });
 }
 
 }  // namespace vernier

@@ -1,4 +1,3 @@
-#include <atomic>
 #include <cmath>
 
 #include "base/cpu.h"
@@ -8,7 +7,6 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/random.h"
-#include "base/threads.h"
 #include "support/support.h"
 
 namespace vernier {
@@ -49,21 +47,6 @@ TEST(Memory, SeesItsOwnPeak) {
     EXPECT_GE(peak_resident_bytes(), before + (32 << 20)) << block[5];
   }
   EXPECT_GT(resident_bytes(), 0);
-}
-
-TEST(Threads, EveryPieceOnceAtAnyCount) {
-  for (int threads : {1, 2, 3}) {
-    set_thread_count(threads);
-    std::vector<std::atomic<int>> hits(1000);
-    parallel_ranges(1000, 7, [&](std::int64_t first, std::int64_t last) {
-      for (std::int64_t i = first; i < last; ++i) ++hits[i];
-    });
-    for (const auto& h : hits) EXPECT_EQ(h, 1);
-  }
-  std::atomic<int> nested{0};
-  parallel_for(4, [&](std::int64_t) { parallel_for(5, [&](std::int64_t) { ++nested; }); });
-  EXPECT_EQ(nested, 20);
-  set_thread_count(0);
 }
 
 TEST(Json, RejectsWhatIsNotOneDocument) {
