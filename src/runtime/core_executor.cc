@@ -3,6 +3,7 @@
 
 #include "base/fail.h"
 #include "base/threads.h"
+#include "kernels/attention/paged.h"
 #include "kernels/ops.h"
 #include "runtime/executor.h"
 #include "runtime/kv_cache.h"
@@ -55,6 +56,7 @@ class Evaluation {
                     graph_.name, start, end, batch_.cache_slots[s], layer_, cache_->layers(), cache_->slots(),
                     cache_->capacity());
       }
+      if (cache_) VN_TRY(cache_->reserve(batch_.cache_slots[s], end));
       for (std::int64_t p = start; p < end; ++p) positions_.push_back(p);
     }
     return {};
@@ -251,19 +253,21 @@ class Evaluation {
     std::vector<std::int64_t> first_row(batch_.lengths.size());
     for (std::size_t s = 1; s < first_row.size(); ++s) first_row[s] = first_row[s - 1] + batch_.lengths[s - 1];
 
-    const auto one_sequence = [&](std::int64_t s) {
-      const std::int64_t row = first_row[s], count = batch_.lengths[s], start = batch_.starts[s];
-      Matrix<const float> keys = k.matrix().rows_slice(row, count), values = v.matrix().rows_slice(row, count);
-      if (cache_) {
-        const Matrix<float> all_keys = cache_->keys(layer_, batch_.cache_slots[s]).rows_slice(0, start + count);
-        const Matrix<float> all_values = cache_->values(layer_, batch_.cache_slots[s]).rows_slice(0, start + count);
-        std::copy_n(keys.data, count * keys.cols, all_keys.row(start));
-        std::copy_n(values.data, count * values.cols, all_values.row(start));
-        keys = all_keys;
-        values = all_values;
+    const kernels::AttentionShape shape{op.heads, op.kv_heads, op.head_dim, op.window, 0, op.scale};
+    if (cache_) {
+      std::vector<kernels::KvSequence> sequences;
+      for (std::size_t s = 0; s < first_row.size(); ++s) {
+        sequences.push_back(
+            {first_row[s], batch_.lengths[s], batch_.starts[s], cache_->view(layer_, batch_.cache_slots[s])});
       }
-      const kernels::AttentionShape shape{op.heads, op.kv_heads, op.head_dim, op.window, start, op.scale};
-      kernels::attention(q.matrix().rows_slice(row, count), keys, values, shape, out.matrix().rows_slice(row, count));
+      kernels::store_kv(sequences, k.matrix(), v.matrix());
+      kernels::paged_attention(q.matrix(), sequences, shape, out.matrix());
+      return out;
+    }
+    const auto one_sequence = [&](std::int64_t s) {
+      const std::int64_t row = first_row[s], count = batch_.lengths[s];
+      kernels::attention(q.matrix().rows_slice(row, count), k.matrix().rows_slice(row, count),
+                         v.matrix().rows_slice(row, count), shape, out.matrix().rows_slice(row, count));
     };
     // Many sequences are shared out whole, few by heads and query tiles; the result is the same.
     const auto sequences = static_cast<std::int64_t>(batch_.lengths.size());

@@ -1,40 +1,58 @@
-// Keys and values of earlier positions, fp32, per layer and slot. Paged and quantized caches come with the runtime
-// issue behind the same interface.
+// Keys and values of earlier positions, for several sequences: a bounded pool of pages, and per slot a table of the
+// pages it holds. A page of the table is kPageTokens tokens in every layer.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <vector>
 
 #include "arch/graph.h"
-#include "vernier/tensor.h"
+#include "kernels/kv/page.h"
+#include "vernier/status.h"
 
 namespace vernier {
 
+using kernels::KvType;
+
 class KvCache {
  public:
-  KvCache(const ModelGraph& model, int slots, std::int64_t max_tokens);
+  // Slots of up to max_tokens positions. pool_tokens bounds what all slots hold together; 0: all of them full. Memory
+  // is reserved, and taken as pages are first written.
+  KvCache(const ModelGraph& model, int slots, std::int64_t max_tokens, KvType type = KvType::f32,
+          std::int64_t pool_tokens = 0);
 
-  std::int64_t capacity() const { return capacity_; }
-  int slots() const { return slots_; }
-  int layers() const { return static_cast<int>(keys_.size()); }
-  std::int64_t bytes() const { return 2 * layers() * layer_floats() * static_cast<std::int64_t>(sizeof(float)); }
-  // bytes() of a cache that is still to be made.
-  static std::int64_t bytes(const ModelGraph& model, int slots, std::int64_t max_tokens);
-  // Rows [0, length) of k or v of one layer and slot, [max_tokens, kv_heads * head_dim].
-  Matrix<float> keys(int layer, int slot);
-  Matrix<float> values(int layer, int slot);
+  KvType type() const { return layout_.type; }
+  std::int64_t capacity() const { return capacity_; }  // positions of a slot
+  int slots() const { return static_cast<int>(tables_.size()); }
+  int layers() const { return static_cast<int>(pools_.size()); }
+  std::int64_t bytes() const { return layers() * pool_pages_ * layout_.page_bytes(); }
+  std::int64_t pages() const { return pool_pages_; }
+  std::int64_t free_pages() const { return static_cast<std::int64_t>(free_.size()); }
+
+  // bytes() of a cache that is still to be made, and what a token takes in all layers.
+  static std::int64_t bytes(const ModelGraph& model, int slots, std::int64_t max_tokens, KvType type = KvType::f32);
+  static double bytes_per_token(const ModelGraph& model, KvType type);
+  static std::int64_t pages_for(std::int64_t tokens) {
+    return (tokens + kernels::kPageTokens - 1) / kernels::kPageTokens;
+  }
+
+  // Takes pages for positions [0, tokens) of a slot. over_budget when the pool has too few; the slot is unchanged then.
+  Status reserve(int slot, std::int64_t tokens);
+  void reset(int slot);  // gives the slot's pages back
+  kernels::KvPages view(int layer, int slot) const;
 
  private:
-  // Uninitialised, so that rows which are never written take no memory.
-  using Layer = std::unique_ptr<float[]>;
+  struct Free {
+    void operator()(std::byte* p) const { operator delete[](p, std::align_val_t{64}); }
+  };
+  using Pool = std::unique_ptr<std::byte[], Free>;
 
-  std::int64_t layer_floats() const { return slots_ * capacity_ * width_; }
-  Matrix<float> slot_of(const Layer& layer, int slot) const;
-
-  std::int64_t capacity_, width_;
-  int slots_;
-  std::vector<Layer> keys_, values_;  // [layers][slots * capacity * width]
+  kernels::KvLayout layout_;
+  std::int64_t capacity_, pool_pages_;
+  std::vector<Pool> pools_;                        // [layers][pool_pages * page_bytes], uninitialised
+  std::vector<std::vector<std::int32_t>> tables_;  // [slots]
+  std::vector<std::int32_t> free_;                 // pages that no slot holds, the next one last
 };
 
 }  // namespace vernier

@@ -285,14 +285,6 @@ TEST(KvCache, PiecesEqualTheWhole) {
   }
 }
 
-TEST(KvCache, CountsItsBytes) {
-  const TinyModel model(llama_config());
-  const KvCache cache(model.graph(), 3, 10);
-  EXPECT_EQ(cache.bytes(), 2 * 2 * 3 * 10 * 16 * 4);  // k and v, layers, slots, tokens, width, float
-  EXPECT_EQ(cache.bytes(), KvCache::bytes(model.graph(), 3, 10));
-  EXPECT_EQ(cache.capacity(), 10);
-}
-
 TEST(Forward, StreamsOneGraphAtATime) {
   const TinyModel model(llama_config());
   const auto forward = Forward::open(model, true);

@@ -1,0 +1,186 @@
+#include <immintrin.h>
+
+#include <cstring>
+
+#include "kernels/attention/block.h"
+#include "kernels/attention/row_blocks.h"
+#include "kernels/isa.h"
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"  // GCC 12's false alarm on _mm512_undefined_ps (its bug 105593)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+#define VN_TARGET_VNNI __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")))
+
+namespace vernier::kernels {
+namespace {
+
+// 16 tokens of dim c.
+template <KvType type>
+VN_TARGET_AVX512 inline __m512 key_lanes(const std::byte* panel, std::int64_t c) {
+  if constexpr (type == KvType::f32) return _mm512_load_ps(reinterpret_cast<const float*>(panel) + c * kPanelTokens);
+  return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(panel) + c));
+}
+
+// 16 dims of one token. int4: c is a multiple of 16, the dims are the low nibbles when it is one of 32.
+template <KvType type>
+VN_TARGET_AVX512 inline __m512 value_lanes(const std::byte* row, std::int64_t c) {
+  if constexpr (type == KvType::f32) return _mm512_load_ps(reinterpret_cast<const float*>(row) + c);
+  if constexpr (type == KvType::f16)
+    return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(row) + c / 16));
+  if constexpr (type == KvType::int8)
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(row) + c / 16)));
+  __m128i bytes = _mm_load_si128(reinterpret_cast<const __m128i*>(row) + c / 32);
+  if (c % 32 != 0) bytes = _mm_srli_epi16(bytes, 4);
+  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_and_si128(bytes, _mm_set1_epi8(15))));
+}
+
+template <KvType type, int kRows>
+VN_TARGET_AVX512 void score_float_rows(const QueryRows& queries, std::int64_t first, const BlockView& block,
+                                       float* scores) {
+  const float* q = queries.floats + first * queries.stride;
+  __m512 sums[kRows][2];
+  for (int r = 0; r < kRows; ++r) sums[r][0] = sums[r][1] = _mm512_setzero_ps();
+  for (std::int64_t c = 0; c < queries.head_dim; ++c) {
+    const __m512 low = key_lanes<type>(block.keys, c), high = key_lanes<type>(block.keys + block.panel_bytes, c);
+    for (int r = 0; r < kRows; ++r) {
+      const __m512 x = _mm512_set1_ps(q[r * queries.stride + c]);
+      sums[r][0] = _mm512_fmadd_ps(x, low, sums[r][0]);
+      sums[r][1] = _mm512_fmadd_ps(x, high, sums[r][1]);
+    }
+  }
+  for (int r = 0; r < kRows; ++r) {
+    float* out = scores + (first + r) * kPageTokens;
+    _mm512_store_ps(out, sums[r][0]);
+    _mm512_store_ps(out + kPanelTokens, sums[r][1]);
+  }
+}
+
+VN_TARGET_VNNI inline __m512i four_codes(const std::int8_t* codes) {
+  std::int32_t four;
+  std::memcpy(&four, codes, sizeof four);
+  return _mm512_set1_epi32(four);
+}
+
+template <KvType type, int kRows>
+VN_TARGET_VNNI void score_code_rows(const QueryRows& queries, std::int64_t first, const BlockView& block,
+                                    float* scores) {
+  const std::int8_t* q = queries.codes + first * queries.stride;
+  __m512i sums[kRows][2];
+  for (int r = 0; r < kRows; ++r) sums[r][0] = sums[r][1] = _mm512_setzero_si512();
+  constexpr std::int64_t kDims = type == KvType::int8 ? 4 : 8;  // in one vector of 16 tokens
+  const __m512i nibble = _mm512_set1_epi8(15);
+  for (std::int64_t c = 0; c < queries.head_dim; c += kDims) {
+    for (int panel = 0; panel < 2; ++panel) {
+      const __m512i k = _mm512_load_si512(block.keys + panel * block.panel_bytes + c / kDims * 64);
+      if constexpr (type == KvType::int8) {
+        for (int r = 0; r < kRows; ++r)
+          sums[r][panel] = _mm512_dpbusd_epi32(sums[r][panel], k, four_codes(q + r * queries.stride + c));
+      } else {
+        const __m512i low = _mm512_and_si512(k, nibble), high = _mm512_and_si512(_mm512_srli_epi16(k, 4), nibble);
+        for (int r = 0; r < kRows; ++r) {
+          const std::int8_t* codes = q + r * queries.stride + c;
+          sums[r][panel] = _mm512_dpbusd_epi32(sums[r][panel], low, four_codes(codes));
+          sums[r][panel] = _mm512_dpbusd_epi32(sums[r][panel], high, four_codes(codes + 4));
+        }
+      }
+    }
+  }
+  for (int r = 0; r < kRows; ++r) {
+    const std::int32_t q_sum = queries.code_sum[first + r];
+    const __m512 q_scale = _mm512_set1_ps(queries.code_scale[first + r]);
+    for (int panel = 0; panel < 2; ++panel) {
+      const __m512 scale = _mm512_load_ps(block.key_scale + panel * kPanelTokens);
+      __m512 score;
+      if constexpr (type == KvType::int8) {
+        const __m512i dot = _mm512_sub_epi32(sums[r][panel], _mm512_set1_epi32(128 * q_sum));
+        score = _mm512_mul_ps(_mm512_mul_ps(q_scale, scale), _mm512_cvtepi32_ps(dot));
+      } else {
+        const __m512 minimum = _mm512_load_ps(block.key_minimum + panel * kPanelTokens);
+        const __m512 offset = _mm512_mul_ps(minimum, _mm512_set1_ps(static_cast<float>(q_sum)));
+        score = _mm512_add_ps(_mm512_mul_ps(scale, _mm512_cvtepi32_ps(sums[r][panel])), offset);
+        score = _mm512_mul_ps(q_scale, score);
+      }
+      _mm512_store_ps(scores + (first + r) * kPageTokens + panel * kPanelTokens, score);
+    }
+  }
+}
+
+// Rows [first, first + kRows), dims [c, c + 16 kVectors).
+template <KvType type, int kRows, int kVectors>
+VN_TARGET_AVX512 inline void weigh_tile(const float* weights, const float* offsets, std::int64_t first,
+                                        const BlockView& block, std::int64_t tokens, float* out, std::int64_t width,
+                                        std::int64_t c) {
+  __m512 sums[kRows][kVectors];
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < kVectors; ++v)
+      sums[r][v] =
+          _mm512_add_ps(_mm512_load_ps(out + (first + r) * width + c + 16 * v), _mm512_set1_ps(offsets[first + r]));
+  }
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    const std::byte* row = block.values + t * block.value_row_bytes;
+    __m512 values[kVectors];
+    for (int v = 0; v < kVectors; ++v) values[v] = value_lanes<type>(row, c + 16 * v);
+    for (int r = 0; r < kRows; ++r) {
+      const __m512 w = _mm512_set1_ps(weights[(first + r) * kPageTokens + t]);
+      for (int v = 0; v < kVectors; ++v) sums[r][v] = _mm512_fmadd_ps(w, values[v], sums[r][v]);
+    }
+  }
+  for (int r = 0; r < kRows; ++r)
+    for (int v = 0; v < kVectors; ++v) _mm512_store_ps(out + (first + r) * width + c + 16 * v, sums[r][v]);
+}
+
+// 16 accumulators either way: many rows share the conversion of two vectors, few rows that of four.
+template <KvType type, int kRows>
+VN_TARGET_AVX512 void weigh_rows(const float* weights, const float* offsets, std::int64_t first, const BlockView& block,
+                                 std::int64_t tokens, float* out, std::int64_t width) {
+  constexpr int kVectors = kRows >= 8 ? 2 : 4;
+  std::int64_t c = 0;
+  for (; c + 16 * kVectors <= width; c += 16 * kVectors)
+    weigh_tile<type, kRows, kVectors>(weights, offsets, first, block, tokens, out, width, c);
+  for (; c + 32 <= width; c += 32) weigh_tile<type, kRows, 2>(weights, offsets, first, block, tokens, out, width, c);
+  if (c < width) weigh_tile<type, kRows, 1>(weights, offsets, first, block, tokens, out, width, c);
+}
+
+template <KvType type>
+void score_floats(const QueryRows& queries, std::int64_t first, std::int64_t last, const BlockView& block,
+                  float* scores) {
+  for_row_blocks(first, last,
+                 [&](auto rows, std::int64_t row) { score_float_rows<type, rows.value>(queries, row, block, scores); });
+}
+
+template <KvType type>
+void score_codes(const QueryRows& queries, std::int64_t first, std::int64_t last, const BlockView& block,
+                 float* scores) {
+  for_row_blocks(first, last,
+                 [&](auto rows, std::int64_t row) { score_code_rows<type, rows.value>(queries, row, block, scores); });
+}
+
+template <KvType type>
+void weigh(const float* weights, const float* offsets, std::int64_t first, std::int64_t last, const BlockView& block,
+           std::int64_t tokens, float* out, std::int64_t width) {
+  for_row_blocks(first, last, [&](auto rows, std::int64_t row) {
+    weigh_rows<type, rows.value>(weights, offsets, row, block, tokens, out, width);
+  });
+}
+
+}  // namespace
+
+Score score_vnni(KvType type) { return type == KvType::int8 ? score_codes<KvType::int8> : score_codes<KvType::int4>; }
+
+BlockKernels block_avx512(KvType type) {
+  switch (type) {
+    case KvType::f32:
+      return {score_floats<KvType::f32>, weigh<KvType::f32>};
+    case KvType::f16:
+      return {score_floats<KvType::f16>, weigh<KvType::f16>};
+    case KvType::int8:
+      return {block_avx2(type).score, weigh<KvType::int8>};
+    case KvType::int4:
+      return {block_avx2(type).score, weigh<KvType::int4>};
+  }
+  return {};
+}
+
+}  // namespace vernier::kernels

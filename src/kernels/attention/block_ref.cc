@@ -1,0 +1,104 @@
+#include "kernels/attention/block.h"
+#include "kernels/isa.h"
+#include "tensor/convert.h"
+
+namespace vernier::kernels {
+namespace {
+
+template <KvType type>
+float key_number(const std::byte* panel, std::int64_t c, std::int64_t lane) {
+  const std::int64_t at = c * kPanelTokens + lane;
+  if constexpr (type == KvType::f32) return reinterpret_cast<const float*>(panel)[at];
+  return f16_to_float(reinterpret_cast<const std::uint16_t*>(panel)[at]);
+}
+
+template <KvType type>
+std::int32_t key_code(const std::byte* panel, std::int64_t c, std::int64_t lane) {
+  if constexpr (type == KvType::int8) return static_cast<std::int32_t>(panel[c / 4 * 64 + lane * 4 + c % 4]);
+  const auto byte = static_cast<std::int32_t>(panel[c / 8 * 64 + lane * 4 + c % 4]);
+  return c % 8 < 4 ? byte & 15 : byte >> 4;
+}
+
+template <KvType type>
+float value_number(const std::byte* row, std::int64_t c) {
+  if constexpr (type == KvType::f32) return reinterpret_cast<const float*>(row)[c];
+  if constexpr (type == KvType::f16) return f16_to_float(reinterpret_cast<const std::uint16_t*>(row)[c]);
+  if constexpr (type == KvType::int8) return static_cast<float>(static_cast<std::int8_t>(row[c]));
+  const auto byte = static_cast<std::int32_t>(row[c / 32 * 16 + c % 16]);
+  return static_cast<float>(c % 32 < 16 ? byte & 15 : byte >> 4);
+}
+
+template <KvType type>
+void score_floats(const QueryRows& queries, std::int64_t first, std::int64_t last, const BlockView& block,
+                  float* scores) {
+  for (std::int64_t r = first; r < last; ++r) {
+    const float* q = queries.floats + r * queries.stride;
+    for (std::int64_t t = 0; t < kPageTokens; ++t) {
+      const std::byte* panel = block.keys + t / kPanelTokens * block.panel_bytes;
+      float sum = 0;
+      for (std::int64_t c = 0; c < queries.head_dim; ++c) sum += q[c] * key_number<type>(panel, c, t % kPanelTokens);
+      scores[r * kPageTokens + t] = sum;
+    }
+  }
+}
+
+template <KvType type>
+void score_codes(const QueryRows& queries, std::int64_t first, std::int64_t last, const BlockView& block,
+                 float* scores) {
+  for (std::int64_t r = first; r < last; ++r) {
+    const std::int8_t* q = queries.codes + r * queries.stride;
+    const float scale = queries.code_scale[r];
+    const std::int32_t q_sum = queries.code_sum[r];
+    for (std::int64_t t = 0; t < kPageTokens; ++t) {
+      const std::byte* panel = block.keys + t / kPanelTokens * block.panel_bytes;
+      std::int32_t sum = 0;
+      for (std::int64_t c = 0; c < queries.head_dim; ++c) sum += q[c] * key_code<type>(panel, c, t % kPanelTokens);
+      float& score = scores[r * kPageTokens + t];
+      if (type == KvType::int8)
+        score = scale * block.key_scale[t] * static_cast<float>(sum - 128 * q_sum);
+      else
+        score =
+            scale * (block.key_scale[t] * static_cast<float>(sum) + block.key_minimum[t] * static_cast<float>(q_sum));
+    }
+  }
+}
+
+template <KvType type>
+void weigh(const float* weights, const float* offsets, std::int64_t first, std::int64_t last, const BlockView& block,
+           std::int64_t tokens, float* out, std::int64_t width) {
+  for (std::int64_t r = first; r < last; ++r) {
+    float* sums = out + r * width;
+    for (std::int64_t c = 0; c < width; ++c) sums[c] += offsets[r];
+    for (std::int64_t t = 0; t < tokens; ++t) {
+      const std::byte* row = block.values + t * block.value_row_bytes;
+      for (std::int64_t c = 0; c < width; ++c) sums[c] += weights[r * kPageTokens + t] * value_number<type>(row, c);
+    }
+  }
+}
+
+}  // namespace
+
+BlockKernels block_scalar(KvType type) {
+  switch (type) {
+    case KvType::f32:
+      return {score_floats<KvType::f32>, weigh<KvType::f32>};
+    case KvType::f16:
+      return {score_floats<KvType::f16>, weigh<KvType::f16>};
+    case KvType::int8:
+      return {score_codes<KvType::int8>, weigh<KvType::int8>};
+    case KvType::int4:
+      return {score_codes<KvType::int4>, weigh<KvType::int4>};
+  }
+  return {};
+}
+
+BlockKernels block_kernels(KvType type) {
+  const Isa isa = best_isa();
+  if (isa < Isa::avx2) return block_scalar(type);
+  if (isa < Isa::avx512) return block_avx2(type);
+  BlockKernels kernels = block_avx512(type);
+  if (isa >= Isa::avx512_vnni && (type == KvType::int8 || type == KvType::int4)) kernels.score = score_vnni(type);
+  return kernels;
+}
+
+}  // namespace vernier::kernels

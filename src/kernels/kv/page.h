@@ -1,0 +1,81 @@
+// Pages of the KV cache: kPageTokens tokens of one layer, all kv heads. A page is one block per kv head; a block is
+// keys, values, then half-precision parameters. With d = head_dim:
+//
+//   keys    panels of 16 tokens, so that one vector holds 16 tokens and scores need no horizontal sums
+//     f32, f16   [2 panels][d][16 tokens]
+//     int8       [2][ceil(d / 4)][16][4 dims]   code + 128 as u8
+//     int4       [2][ceil(d / 8)][16][4]        byte b: dim 8 j + b in the low nibble, 8 j + 4 + b in the high one
+//   values  rows of tokens, so that a weighted sum runs along the dims
+//     f32, f16   [32][d rounded up to 16]
+//     int8       [32][d rounded up to 16]       s8
+//     int4       [32][d rounded up to 32, halved]  16 bytes for 32 dims: byte b holds dims b (low) and b + 16 (high)
+//   parameters  per (head, token), f16: scale of the key; int4: its minimum; the same of the value
+//     int8: x = scale * code, codes -127 .. 127; int4: x = minimum + scale * code, codes 0 .. 15
+//
+// Dims that only round up hold zeros.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "vernier/tensor.h"
+
+namespace vernier::kernels {
+
+enum class KvType { f32, f16, int8, int4 };
+std::string_view name(KvType type);
+std::optional<KvType> kv_type_from_name(std::string_view name);
+
+inline constexpr std::int64_t kPageTokens = 32;
+inline constexpr std::int64_t kPanelTokens = 16;
+
+// One kv head's block of a page.
+struct KvBlock {
+  std::byte* keys = nullptr;
+  std::byte* values = nullptr;
+  std::uint16_t *key_scale = nullptr, *key_minimum = nullptr;  // [kPageTokens]; null where the type has none
+  std::uint16_t *value_scale = nullptr, *value_minimum = nullptr;
+};
+
+// Where things lie in a page.
+struct KvLayout {
+  KvType type = KvType::f32;
+  std::int64_t kv_heads = 0, head_dim = 0;
+
+  std::int64_t panel_bytes() const;      // keys of 16 tokens
+  std::int64_t value_row_bytes() const;  // one token's value
+  std::int64_t params() const;           // per (head, token)
+  std::int64_t block_bytes() const;      // a multiple of 64
+  std::int64_t page_bytes() const { return kv_heads * block_bytes(); }
+  double bytes_per_token() const { return static_cast<double>(page_bytes()) / kPageTokens; }
+  KvBlock block(std::byte* page, std::int64_t kv_head) const;
+};
+
+// The pages of one sequence in one layer.
+struct KvPages {
+  KvLayout layout;
+  std::byte* pool = nullptr;            // of pages; 64-byte aligned
+  std::span<const std::int32_t> table;  // page t / kPageTokens of the sequence is table[...] of the pool
+
+  KvBlock block(std::int64_t page, std::int64_t kv_head) const {
+    return layout.block(pool + table[page] * layout.page_bytes(), kv_head);
+  }
+};
+
+// One sequence's share of a batch: rows [row, row + tokens) at positions start .. .
+struct KvSequence {
+  std::int64_t row = 0, tokens = 0, start = 0;
+  KvPages pages;
+};
+
+// Writes rows of k and v [rows, kv_heads * head_dim] to the pages of their sequences. Infinities and NaNs do not
+// survive the integer types.
+void store_kv(std::span<const KvSequence> sequences, Matrix<const float> k, Matrix<const float> v);
+
+// What the pages hold of positions [0, k.rows), as floats.
+void load_kv(const KvPages& pages, Matrix<float> k, Matrix<float> v);
+
+}  // namespace vernier::kernels
