@@ -17,7 +17,7 @@ namespace {
 
 struct EvalCommand {
   CommonOptions common;
-  std::string model, against, text, tasks, protocol = "window";
+  std::string model, against, text, tasks, protocol = "window", kv;
   EvalOptions options;
 };
 
@@ -33,6 +33,7 @@ Result<Json> evaluate_text(const EvalCommand& command, const ModelSource& model,
 
 Result<Json> evaluate_all(EvalCommand& command) {
   VN_ASSIGN(command.options.protocol, parse_protocol(command.protocol));
+  if (!command.kv.empty()) command.options.kv = kernels::kv_type_from_name(command.kv);
   VN_ASSIGN(const auto model, open_model(command.model));
   VN_ASSIGN(const auto tokenizer, open_tokenizer(command.model));
   Json json;
@@ -43,6 +44,7 @@ Result<Json> evaluate_all(EvalCommand& command) {
     if (!command.against.empty()) json["against"] = command.against;
     json["protocol"] = command.protocol;
     json["ctx"] = command.options.ctx;
+    if (!command.kv.empty()) json["kv"] = command.kv;
     json.update(figures);
   }
   if (!command.tasks.empty()) {
@@ -67,6 +69,7 @@ std::string cell(const std::string& key, const Json& value) {
 int run_eval(EvalCommand& command) {
   if (command.text.empty() && command.tasks.empty()) return usage_error("eval needs --text FILE or --tasks FILE");
   if (command.text.empty() && !command.against.empty()) return usage_error("--against needs --text FILE");
+  if (command.text.empty() && !command.kv.empty()) return usage_error("--kv needs --text FILE");
   command.common.apply();
   auto json = evaluate_all(command);
   if (!json.ok()) return report(json.error());
@@ -95,6 +98,8 @@ std::function<int()> setup(CLI::App& app) {
   app.add_option("--protocol", command->protocol, "which tokens are scored")
       ->check(CLI::IsMember({"window", "gptq", "llamacpp"}))
       ->capture_default_str();
+  app.add_option("--kv", command->kv, "put keys and values of MODEL through a KV cache of this type")
+      ->check(CLI::IsMember({"f32", "f16", "int8", "int4"}));
   add_bytes_option(app, "--memory", command->options.memory_bytes, "most resident memory; weights are then streamed");
   add_common_options(app, command->common);
   app.footer(R"(Protocols:

@@ -1,88 +1,100 @@
-// vernier run: continue a text.
+// vernier run: continue a text, or chat.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <chrono>
+#include <algorithm>
+#include <iostream>
 
 #include "base/interrupt.h"
 #include "base/memory.h"
 #include "cli/output.h"
-#include "containers/container.h"
-#include "runtime/generate.h"
+#include "cli/text_session.h"
 
 namespace vernier {
 namespace {
 
+constexpr std::int64_t kChatContext = 4096;  // or the model's, where that is smaller
+
 struct RunCommand {
   CommonOptions common;
-  std::string model, prompt;
-  GenerateOptions options;
-  bool ignore_eos = false;
+  std::string model, prompt, system, kv = "f16";
+  bool chat = false;
+  TextOptions options;
 };
-
-double seconds_since(std::chrono::steady_clock::time_point begun) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
-}
-
-Result<std::vector<TokenId>> encode_prompt(const RunCommand& command, const Tokenizer& tokenizer) {
-  std::vector<TokenId> prompt = tokenizer.encode(command.prompt, true);
-  const bool led = !prompt.empty() && prompt.front() == tokenizer.bos;
-  if (tokenizer.bos && !led && (tokenizer.add_bos || prompt.empty())) prompt.insert(prompt.begin(), *tokenizer.bos);
-  if (prompt.empty())
-    return Error{ErrorCode::invalid, "the prompt is empty and the model has no BOS token", "give -p TEXT"};
-  return prompt;
-}
 
 void show(const std::string& text) {
   std::fputs(text.c_str(), stdout);
   std::fflush(stdout);
 }
 
-Result<Json> run_model(RunCommand& command) {
-  VN_ASSIGN(const auto source, open_model(command.model));
-  VN_ASSIGN(const auto tokenizer, open_tokenizer(command.model));
-  VN_ASSIGN(const std::vector<TokenId> prompt, encode_prompt(command, *tokenizer));
-  if (!command.ignore_eos) command.options.stop = tokenizer->eos;
-  VN_ASSIGN(const auto forward, Forward::open(*source, false));
+// No more positions than the model has, where it says so.
+std::int64_t within_model(const ModelGraph& graph, std::int64_t positions) {
+  return graph.max_positions > 0 ? std::min(graph.max_positions, positions) : positions;
+}
 
-  // The prompt goes through the decoder first: what a token reads as can depend on the one before it.
-  StreamDecoder decoder(*tokenizer);
-  std::string echo, text;
-  for (const TokenId id : prompt) echo += decoder.push(id);
-  if (!command.common.json) show(echo);
-  const auto begun = std::chrono::steady_clock::now();
-  double first_token_s = 0;
-  const auto on_token = [&](TokenId id) {
-    if (first_token_s == 0) first_token_s = seconds_since(begun);
-    const std::string piece = decoder.push(id);
-    text += piece;
-    if (!command.common.json) show(piece);
-    return !interrupted();
-  };
-  VN_ASSIGN(const std::vector<TokenId> tokens, generate(*forward, source->graph(), prompt, command.options, on_token));
-  const double total_s = seconds_since(begun);
-  const std::string rest = decoder.finish();
-  text += rest;
-  if (!command.common.json) show(rest + "\n");
-
-  const auto count = static_cast<std::int64_t>(tokens.size());
-  const double decode_s = total_s - first_token_s;
-  Json json;
+Result<Json> run_prompt(const RunCommand& command) {
+  VN_ASSIGN(const auto session, TextSession::open(command.model, command.options));
+  VN_ASSIGN(const std::vector<TokenId> prompt, session->encode(command.prompt));
+  const std::int64_t needed = static_cast<std::int64_t>(prompt.size()) + command.options.max_tokens;
+  VN_TRY(session->set_context(command.options.context > 0 ? command.options.context
+                                                          : within_model(session->graph(), needed)));
+  if (command.options.show) {
+    StreamDecoder decoder(session->tokenizer());
+    for (const TokenId id : prompt) show(decoder.push(id));
+  }
+  VN_ASSIGN(const Continuation result, session->continue_text(prompt));
+  if (command.options.show) show("\n");
+  Json json = result.json();
   json["prompt"] = command.prompt;
-  json["text"] = text;
-  json["ids"] = tokens;
-  json["prompt_tokens"] = prompt.size();
-  json["tokens"] = count;
-  json["first_token_s"] = first_token_s;
-  json["seconds"] = total_s;
-  json["tokens_per_s"] = count > 1 && decode_s > 0 ? static_cast<double>(count - 1) / decode_s : 0.0;
   json["peak_resident_bytes"] = peak_resident_bytes();
   return json;
 }
 
-int run_run(RunCommand& command) {
+// One line of stdin a turn, until its end.
+Result<Json> run_chat(const RunCommand& command) {
+  VN_ASSIGN(const ChatTemplate chat, ChatTemplate::open(command.model));
+  VN_ASSIGN(const auto session, TextSession::open(command.model, command.options));
+  VN_TRY(session->set_context(command.options.context > 0 ? command.options.context
+                                                          : within_model(session->graph(), kChatContext)));
+  std::vector<ChatMessage> messages;
+  if (!command.system.empty()) messages.push_back({"system", command.system});
+  const bool asks = isatty(STDIN_FILENO) && !command.common.quiet && !command.common.json;
+  Json turns = Json::array();
+  std::int64_t tokens = 0;
+  double seconds = 0;
+  for (std::string line; !interrupted();) {
+    if (asks) fmt::print(stderr, "> ");
+    if (!std::getline(std::cin, line)) break;
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    messages.push_back({"user", line});
+    VN_ASSIGN(const std::string text, chat.render(messages, true));
+    VN_ASSIGN(const std::vector<TokenId> prompt, session->encode(text));
+    VN_ASSIGN(const Continuation reply, session->continue_text(prompt));
+    if (command.options.show) show("\n");
+    messages.push_back({"assistant", reply.completion.text});
+    Json turn = reply.json();
+    turn["user"] = line;
+    turns.push_back(std::move(turn));
+    tokens += static_cast<std::int64_t>(reply.completion.tokens.size());
+    seconds += reply.seconds;
+  }
+  Json json;
+  json["turns"] = std::move(turns);
+  json["tokens"] = tokens;
+  json["first_token_s"] = json["turns"].empty() ? 0.0 : json["turns"][0]["first_token_s"].get<double>();
+  json["tokens_per_s"] = seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0;
+  json["peak_resident_bytes"] = peak_resident_bytes();
+  return json;
+}
+
+int run_run(RunCommand& command, bool has_prompt) {
+  if (command.chat == has_prompt) return usage_error("run needs -p TEXT or --chat, and not both");
+  if (!command.chat && !command.system.empty()) return usage_error("--system needs --chat");
   command.common.apply();
-  auto json = run_model(command);
+  command.options.kv = *kernels::kv_type_from_name(command.kv);
+  command.options.show = !command.common.json;
+  auto json = command.chat ? run_chat(command) : run_prompt(command);
   if (!json.ok()) return report(json.error());
   if (command.common.json) {
     print_json(*json);
@@ -93,14 +105,7 @@ int run_run(RunCommand& command) {
   return exit_ok;
 }
 
-std::function<int()> setup(CLI::App& app) {
-  auto command = std::make_shared<RunCommand>();
-  SamplerOptions& sampler = command->options.sampler;
-  app.add_option("MODEL", command->model, "model folder, of any container")->required();
-  app.add_option("-p,--prompt", command->prompt, "text to continue; special tokens by their text")->required();
-  app.add_option("-n,--tokens", command->options.max_tokens, "most new tokens")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+void add_sampler_options(CLI::App& app, SamplerOptions& sampler) {
   app.add_option("--temperature", sampler.temperature, "0: always the likeliest token")
       ->check(CLI::Range(0.0, 100.0))
       ->capture_default_str();
@@ -110,19 +115,48 @@ std::function<int()> setup(CLI::App& app) {
   app.add_option("--top-p", sampler.top_p, "sample among the likeliest of this total probability")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
+  app.add_option("--min-p", sampler.min_p, "leave out tokens below this share of the likeliest one's probability")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  app.add_option("--repetition-penalty", sampler.repetition_penalty, "above 1: tokens seen before become less likely")
+      ->check(CLI::Range(0.01, 100.0))
+      ->capture_default_str();
   app.add_option("--seed", sampler.seed, "of the sampler: the same seed gives the same text")->capture_default_str();
-  app.add_flag("--ignore-eos", command->ignore_eos, "do not stop at the end-of-text token");
+}
+
+std::function<int()> setup(CLI::App& app) {
+  auto command = std::make_shared<RunCommand>();
+  TextOptions& options = command->options;
+  app.add_option("MODEL", command->model, "model folder, of any container")->required();
+  auto* prompt = app.add_option("-p,--prompt", command->prompt, "text to continue; special tokens by their text");
+  app.add_flag("--chat", command->chat, "a turn for each line of stdin, with the model's chat template");
+  app.add_option("--system", command->system, "system message of the chat");
+  app.add_option("-n,--tokens", options.max_tokens, "most new tokens (of a turn)")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--ctx", options.context, "most tokens of a text (default: what is needed; --chat: 4096)")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--kv", command->kv, "element type of the KV cache")
+      ->check(CLI::IsMember({"f32", "f16", "int8", "int4"}))
+      ->capture_default_str();
+  app.add_option("--stop", options.stop_strings, "end the text where TEXT would appear (may be repeated)")
+      ->type_name("TEXT")
+      ->allow_extra_args(false)
+      ->check([](const std::string& text) { return text.empty() ? std::string("must not be empty") : std::string(); });
+  add_sampler_options(app, options.sampler);
+  app.add_flag("--ignore-eos", options.ignore_eos, "do not stop at the end-of-text token");
   add_common_options(app, command->common);
   app.footer(R"(Examples:
   vernier run models/books-6m -p "It was a dark and stormy night"
-  vernier run MODEL -p "Once upon a time" -n 200 --temperature 0.8 --top-p 0.95 --seed 7)");
-  return [command] { return run_run(*command); };
+  vernier run MODEL -p "Once upon a time" -n 200 --temperature 0.8 --top-p 0.95 --seed 7
+  vernier run MODEL --chat --system "Answer in one sentence." --kv int8)");
+  return [command, prompt] { return run_run(*command, prompt->count() > 0); };
 }
 
 }  // namespace
 
 namespace units {
 extern const CommandDescriptor command_run;
-const CommandDescriptor command_run = {"run", "Continue a text with a model", setup};
+const CommandDescriptor command_run = {"run", "Continue a text with a model, or chat", setup};
 }  // namespace units
 }  // namespace vernier

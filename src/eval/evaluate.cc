@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <numeric>
 
 #include "base/fail.h"
 #include "base/interrupt.h"
@@ -47,6 +48,22 @@ std::vector<ScoredRow> scored_rows(std::span<const TokenId> ids, const Pieces& p
   return rows;
 }
 
+constexpr std::int64_t kCacheBytes = 128 << 20;  // enough sequences at once for large products
+
+// The KV cache of EvalOptions::kv, and how many pieces it holds.
+struct EvalCache {
+  std::int64_t pieces = 0, bytes = 0;
+  std::unique_ptr<KvCache> cache;
+};
+EvalCache make_cache(const ModelGraph& graph, kernels::KvType type, const Pieces& pieces) {
+  const std::int64_t piece_bytes = KvCache::bytes(graph, 1, pieces.length, type);
+  EvalCache made;
+  made.pieces = std::clamp<std::int64_t>(kCacheBytes / piece_bytes, 1, std::max<std::int64_t>(pieces.count(), 1));
+  made.bytes = made.pieces * piece_bytes;
+  made.cache = std::make_unique<KvCache>(graph, static_cast<int>(made.pieces), pieces.length, type);
+  return made;
+}
+
 }  // namespace
 
 Json to_json(const EvalResult& result) {
@@ -68,7 +85,12 @@ Result<EvalResult> evaluate(const ModelSource& model, const ModelSource* referen
 
   std::vector<const ModelSource*> models{&model};
   if (reference) models.push_back(reference);
-  VN_ASSIGN(const Chunking chunking, plan_chunks(models, pieces.length, options.memory_bytes));
+  EvalCache cache;
+  if (options.kv) cache = make_cache(model.graph(), *options.kv, pieces);
+  const std::int64_t budget =
+      options.memory_bytes > 0 ? std::max<std::int64_t>(options.memory_bytes - cache.bytes, 1) : 0;
+  VN_ASSIGN(Chunking chunking, plan_chunks(models, pieces.length, budget));
+  if (cache.cache) chunking.rows = std::min(chunking.rows, cache.pieces * pieces.length);
   VN_ASSIGN(const auto forward, Forward::open(model, chunking.stream));
   std::unique_ptr<Forward> reference_forward;
   if (reference) {
@@ -90,11 +112,15 @@ Result<EvalResult> evaluate(const ModelSource& model, const ModelSource* referen
     const auto chunk = all.subspan(first, std::min<std::size_t>(chunking.rows, all.size() - first));
     Batch batch = Batch::uniform(static_cast<std::int64_t>(chunk.size()) / pieces.length, pieces.length);
     batch.ids = chunk;
-    VN_ASSIGN(const Buffer hidden, forward->hidden(batch));
     Buffer reference_hidden;
     if (reference) {
       VN_ASSIGN(reference_hidden, reference_forward->hidden(batch));
     }
+    if (cache.cache) {
+      batch.cache_slots.resize(batch.lengths.size());
+      std::iota(batch.cache_slots.begin(), batch.cache_slots.end(), 0);
+    }
+    VN_ASSIGN(const Buffer hidden, forward->hidden(batch, cache.cache.get()));
     const std::vector<ScoredRow> rows = scored_rows(chunk, pieces);
     VN_TRY(score_rows({forward.get(), &hidden}, {reference_forward.get(), &reference_hidden}, rows, model.graph().vocab,
                       sink));

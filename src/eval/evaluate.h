@@ -8,6 +8,7 @@
 
 #include "arch/source.h"
 #include "base/json.h"
+#include "kernels/kv/page.h"
 #include "vernier/tokenizer.h"
 
 namespace vernier {
@@ -20,6 +21,8 @@ struct EvalOptions {
   std::int64_t max_tokens = 0;  // the first N tokens of the text; 0: all
   Protocol protocol = Protocol::window;
   std::int64_t memory_bytes = 0;  // 0: unbounded; else weights are streamed and chunks cut to fit
+  // The model's keys and values go through a KV cache of this type (a reference's do not).
+  std::optional<kernels::KvType> kv;
 };
 
 struct EvalResult {

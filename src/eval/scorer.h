@@ -6,7 +6,8 @@
 #include <span>
 
 #include "eval/metric.h"
-#include "runtime/generate.h"
+#include "runtime/forward.h"
+#include "vernier/tokenizer.h"
 
 namespace vernier {
 

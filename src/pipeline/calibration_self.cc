@@ -6,7 +6,8 @@
 #include "base/interrupt.h"
 #include "base/progress.h"
 #include "base/random.h"
-#include "runtime/generate.h"
+#include "runtime/forward.h"
+#include "runtime/sample.h"
 
 namespace vernier {
 namespace {

@@ -1,4 +1,4 @@
-#include "runtime/generate.h"
+#include "runtime/forward.h"
 
 namespace vernier {
 

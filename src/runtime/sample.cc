@@ -1,10 +1,13 @@
+#include "runtime/sample.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <vector>
 
+#include "base/fail.h"
 #include "base/random.h"
-#include "runtime/generate.h"
 
 namespace vernier {
 namespace {
@@ -31,9 +34,38 @@ double total(const std::vector<Candidate>& candidates) {
                          [](double sum, const Candidate& c) { return sum + c.weight; });
 }
 
+// Keskar et al. 2019, as transformers has it: away from 0 for negative logits. Each token once, however often seen.
+std::vector<float> penalized(std::span<const float> logits, float penalty, std::span<const TokenId> seen) {
+  std::vector<float> out(logits.begin(), logits.end());
+  for (TokenId id : seen) {
+    const float logit = logits[id];
+    out[id] = logit > 0 ? logit / penalty : logit * penalty;
+  }
+  return out;
+}
+
 }  // namespace
 
-TokenId sample(std::span<const float> logits, const SamplerOptions& options, std::uint64_t step) {
+Status validate(const SamplerOptions& options) {
+  const auto check = [](const char* option, float value, float low, float high) -> Status {
+    if (value >= low && value <= high) return {};
+    return fail(ErrorCode::invalid, "{} must be from {} to {}, found {}", option, low, high, value);
+  };
+  VN_TRY(check("temperature", options.temperature, 0, 100));
+  VN_TRY(check("top-p", options.top_p, 0, 1));
+  VN_TRY(check("min-p", options.min_p, 0, 1));
+  VN_TRY(check("repetition penalty", options.repetition_penalty, 0.01f, 100));
+  if (options.top_k < 0) return fail(ErrorCode::invalid, "top-k must not be negative, found {}", options.top_k);
+  return {};
+}
+
+TokenId sample(std::span<const float> logits, const SamplerOptions& options, std::uint64_t step,
+               std::span<const TokenId> seen) {
+  std::vector<float> changed;
+  if (options.repetition_penalty != 1 && !seen.empty()) {
+    changed = penalized(logits, options.repetition_penalty, seen);
+    logits = changed;
+  }
   const TokenId best = greedy(logits);
   if (!(options.temperature > 0) || !std::isfinite(logits[best])) return best;
 
@@ -56,6 +88,9 @@ TokenId sample(std::span<const float> logits, const SamplerOptions& options, std
     do sum += candidates[kept++].weight;
     while (kept < candidates.size() && sum < wanted);
     candidates.resize(kept);
+  }
+  if (options.min_p > 0) {  // weights are relative to the likeliest token, which every cut keeps
+    std::erase_if(candidates, [&](const Candidate& c) { return c.weight < options.min_p; });
   }
   double left = Random(options.seed).uniform(step) * total(candidates);
   for (const Candidate& candidate : candidates) {

@@ -52,6 +52,45 @@ TEST(Sample, CutsAtTopKAndTopP) {
   EXPECT_EQ(shares(logits, {.temperature = 1, .top_k = 1}, 100).size(), 1u);
 }
 
+TEST(Sample, CutsAtMinPOfTheLikeliest) {
+  const std::vector<float> logits = {std::log(0.1f), std::log(0.4f), std::log(0.2f), std::log(0.3f)};
+  const auto found = shares(logits, {.temperature = 1, .min_p = 0.45f}, 20000);  // of 0.4: 0.18
+  EXPECT_EQ(found.count(0), 0u);
+  EXPECT_EQ(found.size(), 3u);
+  EXPECT_NEAR(found.at(1), 4.0 / 9, 0.02);
+  EXPECT_EQ(shares(logits, {.temperature = 1, .min_p = 1}, 100).size(), 1u);
+}
+
+TEST(Sample, PenalizesWhatWasSeenOnceAndFirst) {
+  const std::vector<float> logits = {3, 4, -1, -1.5f};
+  const SamplerOptions options{.repetition_penalty = 2};
+  EXPECT_EQ(sample(logits, options, 0), 1);
+  EXPECT_EQ(sample(logits, options, 0, std::vector<TokenId>{1, 1, 1}), 0);                   // 2 once, not 0.5
+  EXPECT_EQ(sample(std::vector<float>{-2, -1}, options, 0, std::vector<TokenId>{1, 1}), 0);  // a tie: -2 and -2
+  EXPECT_EQ(sample(std::vector<float>{-2.1f, -1}, options, 0, std::vector<TokenId>{1, 1}), 1);
+  // Before the cut: the penalized token falls out of the two likeliest.
+  const SamplerOptions cut{.temperature = 1, .top_k = 2, .repetition_penalty = 100};
+  for (std::uint64_t step = 0; step < 100; ++step)
+    EXPECT_NE(sample(std::vector<float>{3, 4, 3.5f}, cut, step, std::vector<TokenId>{1}), 1);
+}
+
+TEST(Sample, NamesOptionsOutOfRange) {
+  VN_EXPECT_OK(validate({}));
+  const std::pair<SamplerOptions, const char*> wrong[] = {
+      {{.temperature = -1}, "temperature"},
+      {{.temperature = NAN}, "temperature"},
+      {{.top_k = -1}, "top-k"},
+      {{.top_p = 1.5f}, "top-p"},
+      {{.min_p = -0.1f}, "min-p"},
+      {{.repetition_penalty = 0}, "repetition"},
+  };
+  for (const auto& [options, word] : wrong) {
+    const Status status = validate(options);
+    ASSERT_FALSE(status.ok()) << word;
+    EXPECT_NE(status.error().message.find(word), std::string::npos) << status.error().message;
+  }
+}
+
 TEST(Sample, DependsOnSeedAndStepAlone) {
   const std::vector<float> logits(50, 0.0f);
   const SamplerOptions a{.temperature = 1, .seed = 1}, b{.temperature = 1, .seed = 2};
@@ -78,7 +117,7 @@ struct Model {
 
   std::vector<TokenId> run(std::vector<TokenId> prompt, const GenerateOptions& options,
                            const std::function<bool(TokenId)>& on_token = {}) {
-    auto tokens = generate(*forward, source.graph(), std::move(prompt), options, on_token);
+    auto tokens = generate(*forward, std::move(prompt), options, on_token);
     EXPECT_TRUE(tokens.ok()) << tokens.error().text();
     return tokens.ok() ? *tokens : std::vector<TokenId>();
   }
@@ -131,11 +170,11 @@ TEST(Generate, StaysWithinThePositionsOfTheModel) {
   const TinyModel source(config);
   const auto forward = Forward::open(source, false);
   VN_ASSERT_OK(forward);
-  const auto tokens = generate(**forward, source.graph(), std::vector<TokenId>(8, 1), {.max_tokens = 50});
+  const auto tokens = generate(**forward, std::vector<TokenId>(8, 1), {.max_tokens = 50});
   VN_ASSERT_OK(tokens);
   EXPECT_EQ(tokens->size(), 3u);  // two more positions, and the token drawn at the last one
-  EXPECT_FALSE(generate(**forward, source.graph(), std::vector<TokenId>(11, 1), {}).ok());
-  EXPECT_FALSE(generate(**forward, source.graph(), {}, {}).ok());
+  EXPECT_FALSE(generate(**forward, std::vector<TokenId>(11, 1), {}).ok());
+  EXPECT_FALSE(generate(**forward, {}, {}).ok());
 }
 
 }  // namespace

@@ -120,7 +120,7 @@ TEST_P(ReferenceModel, GreedyContinuationMatches) {
   const auto forward = Forward::open(**source, false);
   VN_ASSERT_OK(forward);
   const GenerateOptions options{.max_tokens = static_cast<std::int64_t>(golden.greedy_continuation.size())};
-  const auto tokens = generate(**forward, (*source)->graph(), golden.ids, options);
+  const auto tokens = generate(**forward, golden.ids, options);
   VN_ASSERT_OK(tokens);
   EXPECT_EQ(*tokens, golden.greedy_continuation);
 }

@@ -44,13 +44,16 @@ std::string read_file(const std::string& path) {
   return text.str();
 }
 
-Run run_vernier(const std::vector<std::string>& arguments, double kill_after) {
+Run run_vernier(const std::vector<std::string>& arguments, double kill_after, const std::string& input) {
   TempDir dir;
-  const std::string out = dir.path("out"), err = dir.path("err");
+  const std::string in = dir.path("in"), out = dir.path("out"), err = dir.path("err");
+  std::ofstream(in, std::ios::binary) << input;
   std::fflush(stdout);  // or the child would print the buffer again
   const pid_t child = ::fork();
   if (child == 0) {
-    if (!::freopen(out.c_str(), "wb", stdout) || !::freopen(err.c_str(), "wb", stderr)) ::_exit(127);
+    if (!::freopen(in.c_str(), "rb", stdin) || !::freopen(out.c_str(), "wb", stdout) ||
+        !::freopen(err.c_str(), "wb", stderr))
+      ::_exit(127);
     std::vector<char*> argv{const_cast<char*>(VERNIER_BINARY)};
     for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
     argv.push_back(nullptr);

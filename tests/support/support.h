@@ -29,8 +29,9 @@ struct Run {
   int exit_code = 0;
   std::string out, err;
 };
-// build/vernier with these arguments; killed with SIGKILL (exit code 137) when `kill_after` seconds have passed.
-Run run_vernier(const std::vector<std::string>& arguments, double kill_after = 0);
+// build/vernier with these arguments and `input` as its stdin; killed with SIGKILL (exit code 137) when `kill_after`
+// seconds have passed.
+Run run_vernier(const std::vector<std::string>& arguments, double kill_after = 0, const std::string& input = {});
 
 std::string read_file(const std::string& path);
 

@@ -65,10 +65,6 @@ VN_TARGET_AVX2 float absorb_avx2(float* scores, std::int64_t first, std::int64_t
                                  SoftmaxState& state, float* out, std::int64_t width) {
   return absorb_body(scores, first, last, value, state, out, width);
 }
-VN_TARGET_AVX512 float absorb_avx512(float* scores, std::int64_t first, std::int64_t last, const ValueParams& value,
-                                     SoftmaxState& state, float* out, std::int64_t width) {
-  return absorb_body(scores, first, last, value, state, out, width);
-}
 
 }  // namespace
 

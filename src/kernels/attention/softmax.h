@@ -19,11 +19,13 @@ struct ValueParams {
 };
 
 // Turns the scores of a page into weights relative to the row's running maximum, 0 outside of tokens [first, last)
-// (first < last), and scales out [width] where the maximum grew. The weights are multiplied by value.scale; returns
-// the sum of weight * value.minimum.
+// (first < last), and scales out [width], a multiple of 16, where the maximum grew. The weights are multiplied by
+// value.scale; returns the sum of weight * value.minimum.
 using Absorb = float (*)(float* scores, std::int64_t first, std::int64_t last, const ValueParams& value,
                          SoftmaxState& state, float* out, std::int64_t width);
 Absorb absorb_kernel();
+float absorb_avx512(float* scores, std::int64_t first, std::int64_t last, const ValueParams& value, SoftmaxState& state,
+                    float* out, std::int64_t width);
 
 // (state, out) becomes that of both sets of keys.
 void merge(SoftmaxState& state, float* out, const SoftmaxState& other, const float* other_out, std::int64_t width);
