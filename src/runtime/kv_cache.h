@@ -22,7 +22,7 @@ class KvCache {
   KvCache(const ModelGraph& model, int slots, std::int64_t max_tokens, KvType type = KvType::f32,
           std::int64_t pool_tokens = 0);
 
-  KvType type() const { return layout_.type; }
+  KvType type() const { return layout_.type(); }
   std::int64_t capacity() const { return capacity_; }  // positions of a slot
   int slots() const { return static_cast<int>(tables_.size()); }
   int layers() const { return static_cast<int>(pools_.size()); }

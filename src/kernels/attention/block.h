@@ -24,6 +24,10 @@ struct BlockView {
   const std::byte *keys = nullptr, *values = nullptr;
   std::int64_t panel_bytes = 0, value_row_bytes = 0;
   const float *key_scale = nullptr, *key_minimum = nullptr;
+  // The block that comes after this one, for weigh to fetch meanwhile: blocks lie too far apart for the hardware to see
+  // it coming, and all of it at once would fill the queue of outstanding reads. Null: none.
+  const std::byte* next = nullptr;
+  std::int64_t next_lines = 0;  // of 64 bytes, for each token of this block
 };
 
 // scores[r, t] = query r . key t for rows [first, last) and all tokens of the page, [rows, kPageTokens]. Integer pages:

@@ -111,7 +111,8 @@ VN_TARGET_VNNI void score_code_rows(const QueryRows& queries, std::int64_t first
 template <KvType type, int kRows, int kVectors>
 VN_TARGET_AVX512 inline void weigh_tile(const float* weights, const float* offsets, std::int64_t first,
                                         const BlockView& block, std::int64_t tokens, float* out, std::int64_t width,
-                                        std::int64_t c) {
+                                        std::int64_t c, const std::byte* next) {
+  const std::int64_t next_bytes = block.next_lines * 64;
   __m512 sums[kRows][kVectors];
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kVectors; ++v)
@@ -120,6 +121,8 @@ VN_TARGET_AVX512 inline void weigh_tile(const float* weights, const float* offse
   }
   for (std::int64_t t = 0; t < tokens; ++t) {
     const std::byte* row = block.values + t * block.value_row_bytes;
+    for (std::int64_t byte = 0; next && byte < next_bytes; byte += 64)
+      _mm_prefetch(reinterpret_cast<const char*>(next + t * next_bytes + byte), _MM_HINT_T0);
     __m512 values[kVectors];
     for (int v = 0; v < kVectors; ++v) values[v] = value_lanes<type>(row, c + 16 * v);
     for (int r = 0; r < kRows; ++r) {
@@ -134,13 +137,14 @@ VN_TARGET_AVX512 inline void weigh_tile(const float* weights, const float* offse
 // 16 accumulators either way: many rows share the conversion of two vectors, few rows that of four.
 template <KvType type, int kRows>
 VN_TARGET_AVX512 void weigh_rows(const float* weights, const float* offsets, std::int64_t first, const BlockView& block,
-                                 std::int64_t tokens, float* out, std::int64_t width) {
+                                 std::int64_t tokens, float* out, std::int64_t width, const std::byte* next) {
   constexpr int kVectors = kRows >= 8 ? 2 : 4;
   std::int64_t c = 0;
-  for (; c + 16 * kVectors <= width; c += 16 * kVectors)
-    weigh_tile<type, kRows, kVectors>(weights, offsets, first, block, tokens, out, width, c);
-  for (; c + 32 <= width; c += 32) weigh_tile<type, kRows, 2>(weights, offsets, first, block, tokens, out, width, c);
-  if (c < width) weigh_tile<type, kRows, 1>(weights, offsets, first, block, tokens, out, width, c);
+  for (; c + 16 * kVectors <= width; c += 16 * kVectors, next = nullptr)
+    weigh_tile<type, kRows, kVectors>(weights, offsets, first, block, tokens, out, width, c, next);
+  for (; c + 32 <= width; c += 32, next = nullptr)
+    weigh_tile<type, kRows, 2>(weights, offsets, first, block, tokens, out, width, c, next);
+  if (c < width) weigh_tile<type, kRows, 1>(weights, offsets, first, block, tokens, out, width, c, next);
 }
 
 template <KvType type>
@@ -161,7 +165,7 @@ template <KvType type>
 void weigh(const float* weights, const float* offsets, std::int64_t first, std::int64_t last, const BlockView& block,
            std::int64_t tokens, float* out, std::int64_t width) {
   for_row_blocks(first, last, [&](auto rows, std::int64_t row) {
-    weigh_rows<type, rows.value>(weights, offsets, row, block, tokens, out, width);
+    weigh_rows<type, rows.value>(weights, offsets, row, block, tokens, out, width, row == first ? block.next : nullptr);
   });
 }
 

@@ -1,12 +1,12 @@
 #include "kernels/attention/paged.h"
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 #include "base/threads.h"
 #include "kernels/attention/block.h"
 #include "kernels/attention/softmax.h"
+#include "kernels/kv/codes.h"
 #include "kernels/kv/half.h"
 #include "kernels/scratch.h"
 
@@ -48,7 +48,7 @@ class Attention {
         shape_(shape),
         out_(out),
         layout_(sequences.front().pages.layout),
-        kernels_(block_kernels(layout_.type)) {
+        kernels_(block_kernels(layout_.type())) {
     plan(sequences);
   }
 
@@ -85,7 +85,7 @@ class Attention {
       static thread_local Scratch<float> numbers;
       static thread_local Scratch<std::int8_t> codes;
       static thread_local Scratch<std::int32_t> code_sums;
-      const std::int64_t dims = op.layout_.head_dim, stride = round_up(dims, 32);
+      const std::int64_t dims = op.layout_.head_dim(), stride = round_up(dims, 32);
       float* x = numbers.get(count_ * (stride + 1));
       float* scales = x + count_ * stride;
       for (std::int64_t r = 0; r < count_; ++r) {
@@ -98,7 +98,11 @@ class Attention {
       if (!op.integers()) return;
       std::int8_t* c8 = codes.get(count_ * stride);
       std::int32_t* sums = code_sums.get(count_);
-      for (std::int64_t r = 0; r < count_; ++r) quantize(x + r * stride, stride, c8 + r * stride, scales[r], sums[r]);
+      for (std::int64_t r = 0; r < count_; ++r) {
+        const Extremes e = op.find_extremes_(x + r * stride, stride);
+        scales[r] = std::max(e.high, -e.low) / 127;
+        sums[r] = op.encode_(x + r * stride, stride, {0, inverse_or_zero(scales[r]), -127, 127}, c8 + r * stride);
+      }
       queries_.codes = c8;
       queries_.code_scale = scales;
       queries_.code_sum = sums;
@@ -109,24 +113,12 @@ class Attention {
     const QueryRows& queries() const { return queries_; }
 
    private:
-    static void quantize(const float* x, std::int64_t n, std::int8_t* codes, float& scale, std::int32_t& sum) {
-      float largest = 0;
-      for (std::int64_t c = 0; c < n; ++c) largest = std::max(largest, std::fabs(x[c]));
-      scale = largest / 127;
-      const float factor = scale > 0 && std::isfinite(scale) ? 1 / scale : 0;
-      sum = 0;
-      for (std::int64_t c = 0; c < n; ++c) {
-        codes[c] = static_cast<std::int8_t>(std::nearbyint(std::clamp(x[c] * factor, -127.0f, 127.0f)));
-        sum += codes[c];
-      }
-    }
-
     const Tile& tile_;
     std::int64_t count_;
     QueryRows queries_;
   };
 
-  bool integers() const { return layout_.type == KvType::int8 || layout_.type == KvType::int4; }
+  bool integers() const { return layout_.type() == KvType::int8 || layout_.type() == KvType::int4; }
 
   // First and last position that a query at `position` sees.
   std::int64_t first_seen(std::int64_t position) const {
@@ -179,11 +171,14 @@ class Attention {
     const std::int64_t end = tile.position() + tile.count;
     const std::int64_t first = std::max(chunk * kChunkPages, first_seen(tile.position()) / kPageTokens);
     const std::int64_t last = std::min((chunk + 1) * kChunkPages, divide_up(end, kPageTokens));
-    for (std::int64_t page = first; page < last; ++page) visit_page(rows, page, partial);
+    for (std::int64_t page = first; page < last; ++page) {
+      const std::byte* next = page + 1 < last ? tile.sequence->pages.block(page + 1, tile.kv_head).keys : nullptr;
+      visit_page(rows, page, next, partial);
+    }
   }
 
   // Rows are in order of position: those that see some of the page are neighbours.
-  void visit_page(const Rows& rows, std::int64_t page, const Partial& partial) const {
+  void visit_page(const Rows& rows, std::int64_t page, const std::byte* next, const Partial& partial) const {
     static thread_local Scratch<float> scratch;
     float* scores = scratch.get(rows.count() * (kPageTokens + 1) + 4 * kPageTokens);
     float* params = scores + rows.count() * kPageTokens;
@@ -198,6 +193,8 @@ class Attention {
 
     const KvBlock block = tile.sequence->pages.block(page, tile.kv_head);
     BlockView view{block.keys, block.values, layout_.panel_bytes(), layout_.value_row_bytes()};
+    view.next = next;
+    view.next_lines = divide_up(layout_.block_bytes(), 64 * kPageTokens);
     ValueParams value;
     const auto widened = [&](const std::uint16_t* halves) -> const float* {
       if (!halves) return nullptr;
@@ -229,7 +226,7 @@ class Attention {
   }
 
   void finish(const Tile& tile, const Partial& total) const {
-    const std::int64_t dims = layout_.head_dim;
+    const std::int64_t dims = layout_.head_dim();
     for (std::int64_t r = 0; r < tile.count * group_; ++r) {
       float* out = out_.row(tile.sequence->row + tile.first + r / group_) + (tile.kv_head * group_ + r % group_) * dims;
       const float factor = 1 / total.states[r].sum;
@@ -243,9 +240,11 @@ class Attention {
   const KvLayout& layout_;
   const BlockKernels kernels_;
   const Absorb absorb_ = absorb_kernel();
+  const FindExtremes find_extremes_ = find_extremes_kernel();
+  const Encode encode_ = encode_kernel();
   const Widen widen_ = widen_kernel();
   const std::int64_t group_ = shape_.heads / shape_.kv_heads;  // query heads that share a kv head
-  const std::int64_t width_ = round_up(layout_.head_dim, 16);
+  const std::int64_t width_ = round_up(layout_.head_dim(), 16);
   const std::int64_t split_rows_ = std::max(kSplitRows, group_);
 
   std::vector<Tile> tiles_;

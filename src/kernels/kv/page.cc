@@ -30,55 +30,47 @@ std::optional<KvType> kv_type_from_name(std::string_view text) {
   return std::nullopt;
 }
 
-std::int64_t KvLayout::panel_bytes() const {
+KvLayout::KvLayout(KvType type, std::int64_t kv_heads, std::int64_t head_dim)
+    : type_(type), kv_heads_(kv_heads), head_dim_(head_dim) {
+  std::int64_t params = 0;  // per (head, token)
   switch (type) {
     case KvType::f32:
-      return kPanelTokens * head_dim * 4;
+      panel_bytes_ = kPanelTokens * head_dim * 4;
+      value_row_bytes_ = round_up(head_dim, 16) * 4;
+      break;
     case KvType::f16:
-      return kPanelTokens * head_dim * 2;
+      panel_bytes_ = kPanelTokens * head_dim * 2;
+      value_row_bytes_ = round_up(head_dim, 16) * 2;
+      break;
     case KvType::int8:
-      return kPanelTokens * round_up(head_dim, 4);
+      panel_bytes_ = kPanelTokens * round_up(head_dim, 4);
+      value_row_bytes_ = round_up(head_dim, 16);
+      params = 2;
+      break;
     case KvType::int4:
-      return kPanelTokens * round_up(head_dim, 8) / 2;
+      panel_bytes_ = kPanelTokens * round_up(head_dim, 8) / 2;
+      value_row_bytes_ = round_up(head_dim, 32) / 2;
+      params = 4;
+      break;
   }
-  return 0;
-}
-
-std::int64_t KvLayout::value_row_bytes() const {
-  switch (type) {
-    case KvType::f32:
-      return round_up(head_dim, 16) * 4;
-    case KvType::f16:
-      return round_up(head_dim, 16) * 2;
-    case KvType::int8:
-      return round_up(head_dim, 16);
-    case KvType::int4:
-      return round_up(head_dim, 32) / 2;
-  }
-  return 0;
-}
-
-std::int64_t KvLayout::params() const { return type == KvType::int8 ? 2 : type == KvType::int4 ? 4 : 0; }
-
-std::int64_t KvLayout::block_bytes() const {
-  return 2 * panel_bytes() + kPageTokens * (value_row_bytes() + params() * 2);
+  block_bytes_ = 2 * panel_bytes_ + kPageTokens * (value_row_bytes_ + params * 2);
 }
 
 KvBlock KvLayout::block(std::byte* page, std::int64_t kv_head) const {
   KvBlock block;
-  block.keys = page + kv_head * block_bytes();
-  block.values = block.keys + 2 * panel_bytes();
-  auto* next = reinterpret_cast<std::uint16_t*>(block.values + kPageTokens * value_row_bytes());
+  block.keys = page + kv_head * block_bytes_;
+  block.values = block.keys + 2 * panel_bytes_;
+  auto* next = reinterpret_cast<std::uint16_t*>(block.values + kPageTokens * value_row_bytes_);
   const auto take = [&next] {
     auto* taken = next;
     next += kPageTokens;
     return taken;
   };
-  const bool integers = type == KvType::int8 || type == KvType::int4;
+  const bool integers = type_ == KvType::int8 || type_ == KvType::int4;
   if (integers) block.key_scale = take();
-  if (type == KvType::int4) block.key_minimum = take();
+  if (type_ == KvType::int4) block.key_minimum = take();
   if (integers) block.value_scale = take();
-  if (type == KvType::int4) block.value_minimum = take();
+  if (type_ == KvType::int4) block.value_minimum = take();
   return block;
 }
 

@@ -41,17 +41,26 @@ struct KvBlock {
 };
 
 // Where things lie in a page.
-struct KvLayout {
-  KvType type = KvType::f32;
-  std::int64_t kv_heads = 0, head_dim = 0;
+class KvLayout {
+ public:
+  KvLayout() = default;
+  KvLayout(KvType type, std::int64_t kv_heads, std::int64_t head_dim);
 
-  std::int64_t panel_bytes() const;      // keys of 16 tokens
-  std::int64_t value_row_bytes() const;  // one token's value
-  std::int64_t params() const;           // per (head, token)
-  std::int64_t block_bytes() const;      // a multiple of 64
-  std::int64_t page_bytes() const { return kv_heads * block_bytes(); }
+  KvType type() const { return type_; }
+  std::int64_t kv_heads() const { return kv_heads_; }
+  std::int64_t head_dim() const { return head_dim_; }
+  std::int64_t panel_bytes() const { return panel_bytes_; }          // keys of 16 tokens
+  std::int64_t value_row_bytes() const { return value_row_bytes_; }  // one token's value
+  std::int64_t block_bytes() const { return block_bytes_; }          // a multiple of 64
+  std::int64_t page_bytes() const { return kv_heads_ * block_bytes_; }
   double bytes_per_token() const { return static_cast<double>(page_bytes()) / kPageTokens; }
+
   KvBlock block(std::byte* page, std::int64_t kv_head) const;
+
+ private:
+  KvType type_ = KvType::f32;
+  std::int64_t kv_heads_ = 0, head_dim_ = 0;
+  std::int64_t panel_bytes_ = 0, value_row_bytes_ = 0, block_bytes_ = 0;
 };
 
 // The pages of one sequence in one layer.

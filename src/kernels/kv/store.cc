@@ -1,12 +1,9 @@
-// Quantizing tokens into pages. One body, compiled for each instruction set without contraction: the same bytes on
-// every CPU.
+// Quantizing tokens into pages: the same bytes on every CPU.
 #include <algorithm>
-#include <array>
-#include <bit>
 #include <cstring>
 
 #include "base/threads.h"
-#include "kernels/isa.h"
+#include "kernels/kv/codes.h"
 #include "kernels/kv/half.h"
 #include "kernels/kv/page.h"
 #include "kernels/scratch.h"
@@ -15,7 +12,6 @@
 namespace vernier::kernels {
 namespace {
 
-constexpr int kLanes = 16;
 constexpr float kLargestHalf = 65504;
 
 std::int64_t round_up(std::int64_t n, std::int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -24,69 +20,6 @@ std::int64_t round_up(std::int64_t n, std::int64_t multiple) { return (n + multi
 struct Affine {
   std::uint16_t scale = 0, minimum = 0;
 };
-
-struct Extremes {
-  float low, high;
-};
-
-VN_INLINE Extremes extremes(const float* x, std::int64_t n) {
-  std::array<float, kLanes> low, high;
-  low.fill(x[0]);
-  high.fill(x[0]);
-  std::int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) low[lane] = x[i + lane] < low[lane] ? x[i + lane] : low[lane];
-    for (int lane = 0; lane < kLanes; ++lane) high[lane] = x[i + lane] > high[lane] ? x[i + lane] : high[lane];
-  }
-  for (; i < n; ++i) {
-    low[0] = x[i] < low[0] ? x[i] : low[0];
-    high[0] = x[i] > high[0] ? x[i] : high[0];
-  }
-  return {*std::min_element(low.begin(), low.end()), *std::max_element(high.begin(), high.end())};
-}
-
-VN_INLINE float inverse(float scale) { return scale > 0 ? 1 / scale : 0; }
-
-// The integer nearest to x, ties to even, within [low, high]; low for a NaN.
-VN_INLINE std::int32_t nearest(float x, float low, float high) {
-  constexpr float kRound = 0x1.8p23f;  // adding it leaves the nearest integer in the low mantissa bits
-  x = x > low ? x : low;
-  x = x < high ? x : high;
-  return std::bit_cast<std::int32_t>(x + kRound) - std::bit_cast<std::int32_t>(kRound);
-}
-
-// codes[i] of [-127, 127], x = scale * code.
-VN_INLINE Affine quantize_symmetric(const float* x, std::int64_t n, std::uint8_t* codes) {
-  const Extremes e = extremes(x, n);
-  Affine affine;
-  affine.scale = float_to_f16(std::min(std::max(e.high, -e.low) / 127, kLargestHalf));
-  const float factor = inverse(f16_to_float(affine.scale));
-  for (std::int64_t i = 0; i < n; ++i) codes[i] = static_cast<std::uint8_t>(nearest(x[i] * factor, -127, 127));
-  return affine;
-}
-
-// codes[i] of [0, 15], x = minimum + scale * code.
-VN_INLINE Affine quantize_affine(const float* x, std::int64_t n, std::uint8_t* codes) {
-  const Extremes e = extremes(x, n);
-  Affine affine;
-  affine.minimum = float_to_f16(std::clamp(e.low, -kLargestHalf, kLargestHalf));
-  const float minimum = f16_to_float(affine.minimum);
-  affine.scale = float_to_f16(std::min((e.high - minimum) / 15, kLargestHalf));
-  const float factor = inverse(f16_to_float(affine.scale));
-  for (std::int64_t i = 0; i < n; ++i) codes[i] = static_cast<std::uint8_t>(nearest((x[i] - minimum) * factor, 0, 15));
-  return affine;
-}
-
-using Quantize = Affine (*)(const float* x, std::int64_t n, std::uint8_t* codes);
-
-Affine symmetric_scalar(const float* x, std::int64_t n, std::uint8_t* codes) { return quantize_symmetric(x, n, codes); }
-VN_TARGET_AVX2 Affine symmetric_avx2(const float* x, std::int64_t n, std::uint8_t* codes) {
-  return quantize_symmetric(x, n, codes);
-}
-Affine affine_scalar(const float* x, std::int64_t n, std::uint8_t* codes) { return quantize_affine(x, n, codes); }
-VN_TARGET_AVX2 Affine affine_avx2(const float* x, std::int64_t n, std::uint8_t* codes) {
-  return quantize_affine(x, n, codes);
-}
 
 template <class T>
 void scatter_key(const T* key, std::int64_t dims, std::int64_t token, std::byte* keys, std::int64_t panel_bytes) {
@@ -101,13 +34,13 @@ class Writer {
 
   void write(const KvBlock& block, std::int64_t token, const float* key, const float* value) const {
     std::byte* row = block.values + token * layout_.value_row_bytes();
-    const std::int64_t dims = layout_.head_dim, panel_bytes = layout_.panel_bytes();
+    const std::int64_t dims = layout_.head_dim(), panel_bytes = layout_.panel_bytes();
     const std::int64_t width = round_up(dims, 32);
     static thread_local Scratch<std::uint16_t> scratch;
     std::uint16_t* halves = scratch.get(width);
-    auto* codes = reinterpret_cast<std::uint8_t*>(halves);
+    auto* codes = reinterpret_cast<std::int8_t*>(halves);
     std::fill_n(halves, width, std::uint16_t{0});
-    switch (layout_.type) {
+    switch (layout_.type()) {
       case KvType::f32:
         scatter_key(key, dims, token, block.keys, panel_bytes);
         std::memset(row, 0, layout_.value_row_bytes());
@@ -120,17 +53,17 @@ class Writer {
         std::memcpy(row, halves, layout_.value_row_bytes());
         break;
       case KvType::int8:
-        block.key_scale[token] = symmetric_(key, dims, codes).scale;
+        block.key_scale[token] = symmetric(key, codes);
         write_key_int8(codes, block.keys + token / kPanelTokens * panel_bytes, token % kPanelTokens);
-        block.value_scale[token] = symmetric_(value, dims, codes).scale;
+        block.value_scale[token] = symmetric(value, codes);
         std::memcpy(row, codes, layout_.value_row_bytes());
         break;
       case KvType::int4: {
-        const Affine of_key = affine_(key, dims, codes);
+        const Affine of_key = affine(key, codes);
         block.key_scale[token] = of_key.scale;
         block.key_minimum[token] = of_key.minimum;
         write_key_int4(codes, block.keys + token / kPanelTokens * panel_bytes, token % kPanelTokens);
-        const Affine of_value = affine_(value, dims, codes);
+        const Affine of_value = affine(value, codes);
         block.value_scale[token] = of_value.scale;
         block.value_minimum[token] = of_value.minimum;
         for (std::int64_t c = 0; c < width; c += 32)
@@ -142,21 +75,39 @@ class Writer {
   }
 
  private:
-  void write_key_int8(const std::uint8_t* codes, std::byte* panel, std::int64_t lane) const {
-    for (std::int64_t c = 0; c < layout_.head_dim; c += 4)
+  // codes of [-127, 127], x = scale * code; returns the scale.
+  std::uint16_t symmetric(const float* x, std::int8_t* codes) const {
+    const Extremes e = find_extremes_(x, layout_.head_dim());
+    const std::uint16_t scale = float_to_f16(std::min(std::max(e.high, -e.low) / 127, kLargestHalf));
+    encode_(x, layout_.head_dim(), {0, inverse_or_zero(f16_to_float(scale)), -127, 127}, codes);
+    return scale;
+  }
+  // codes of [0, 15], x = minimum + scale * code.
+  Affine affine(const float* x, std::int8_t* codes) const {
+    const Extremes e = find_extremes_(x, layout_.head_dim());
+    Affine affine;
+    affine.minimum = float_to_f16(std::clamp(e.low, -kLargestHalf, kLargestHalf));
+    const float minimum = f16_to_float(affine.minimum);
+    affine.scale = float_to_f16(std::min((e.high - minimum) / 15, kLargestHalf));
+    encode_(x, layout_.head_dim(), {minimum, inverse_or_zero(f16_to_float(affine.scale)), 0, 15}, codes);
+    return affine;
+  }
+
+  void write_key_int8(const std::int8_t* codes, std::byte* panel, std::int64_t lane) const {
+    for (std::int64_t c = 0; c < layout_.head_dim(); c += 4)
       for (std::int64_t b = 0; b < 4; ++b)
         panel[c * kPanelTokens + lane * 4 + b] = static_cast<std::byte>(codes[c + b] ^ 0x80);
   }
-  void write_key_int4(const std::uint8_t* codes, std::byte* panel, std::int64_t lane) const {
-    for (std::int64_t c = 0; c < layout_.head_dim; c += 8)
+  void write_key_int4(const std::int8_t* codes, std::byte* panel, std::int64_t lane) const {
+    for (std::int64_t c = 0; c < layout_.head_dim(); c += 8)
       for (std::int64_t b = 0; b < 4; ++b)
         panel[c / 2 * kPanelTokens + lane * 4 + b] = static_cast<std::byte>(codes[c + b] | codes[c + 4 + b] << 4);
   }
 
   const KvLayout& layout_;
   const Narrow narrow_ = narrow_kernel();
-  const Quantize symmetric_ = pick<Quantize>(symmetric_scalar, symmetric_avx2, symmetric_avx2);
-  const Quantize affine_ = pick<Quantize>(affine_scalar, affine_avx2, affine_avx2);
+  const FindExtremes find_extremes_ = find_extremes_kernel();
+  const Encode encode_ = encode_kernel();
 };
 
 // Reads single values back.
@@ -167,7 +118,7 @@ class Reader {
   float key(std::int64_t token, std::int64_t c) const {
     const std::byte* panel = block_.keys + token / kPanelTokens * layout_.panel_bytes();
     const std::int64_t lane = token % kPanelTokens;
-    switch (layout_.type) {
+    switch (layout_.type()) {
       case KvType::f32:
         return reinterpret_cast<const float*>(panel)[c * kPanelTokens + lane];
       case KvType::f16:
@@ -188,7 +139,7 @@ class Reader {
 
   float value(std::int64_t token, std::int64_t c) const {
     const std::byte* row = block_.values + token * layout_.value_row_bytes();
-    switch (layout_.type) {
+    switch (layout_.type()) {
       case KvType::f32:
         return reinterpret_cast<const float*>(row)[c];
       case KvType::f16:
@@ -216,10 +167,10 @@ void store_kv(std::span<const KvSequence> sequences, Matrix<const float> k, Matr
   if (sequences.empty()) return;
   const KvLayout& layout = sequences.front().pages.layout;
   const Writer writer(layout);
-  const std::int64_t heads = layout.kv_heads;
+  const std::int64_t heads = layout.kv_heads();
   const auto one_head = [&](std::int64_t i) {
     const KvSequence& sequence = sequences[i / heads];
-    const std::int64_t head = i % heads, column = head * layout.head_dim;
+    const std::int64_t head = i % heads, column = head * layout.head_dim();
     for (std::int64_t t = 0; t < sequence.tokens; ++t) {
       const std::int64_t position = sequence.start + t;
       writer.write(sequence.pages.block(position / kPageTokens, head), position % kPageTokens,
@@ -233,9 +184,9 @@ void store_kv(std::span<const KvSequence> sequences, Matrix<const float> k, Matr
 }
 
 void load_kv(const KvPages& pages, Matrix<float> k, Matrix<float> v) {
-  const std::int64_t dims = pages.layout.head_dim;
+  const std::int64_t dims = pages.layout.head_dim();
   for (std::int64_t t = 0; t < k.rows; ++t) {
-    for (std::int64_t head = 0; head < pages.layout.kv_heads; ++head) {
+    for (std::int64_t head = 0; head < pages.layout.kv_heads(); ++head) {
       const KvBlock block = pages.block(t / kPageTokens, head);
       const Reader reader(pages.layout, block);
       for (std::int64_t c = 0; c < dims; ++c) {
