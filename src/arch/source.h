@@ -18,6 +18,8 @@ struct SourceTensor {
   Shape shape;
   std::string format;  // "bf16", "int4 sym g128 f16"
   std::int64_t stored_bytes = 0;
+  std::optional<GridSpec> grid = {};  // of a quantized matrix
+  bool column_groups = false;         // its columns are not grouped in order
 };
 
 class ModelSource {
@@ -33,6 +35,8 @@ class ModelSource {
   virtual const std::vector<SourceTensor>& tensors() const = 0;
   // A 2-D weight by graph tensor name. Cheap: nothing is expanded.
   virtual Result<std::shared_ptr<const WeightMatrix>> matrix(const std::string& name) const = 0;
+  // Codes and parameters of a quantized matrix. Errors where they are stored in a form that is only multiplied with.
+  virtual Result<GridPart> part(const std::string& name) const;
   // A small tensor (norm, bias) as f32.
   virtual Result<Tensor> vector(const std::string& name) const = 0;
   // The quantizer on the input of the linear whose weight is `weight_name`.

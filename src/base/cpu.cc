@@ -83,7 +83,7 @@ Isa best_isa() {
     }
     Isa found = Isa::scalar;
     for (Isa isa : all) {
-      if (supports(isa)) found = isa;
+      if (isa != Isa::amx && supports(isa)) found = isa;
     }
     return found;
   }();

@@ -11,8 +11,10 @@ namespace vernier {
 enum class Isa { scalar, avx2, avx512, avx512_vnni, amx };
 
 std::string_view name(Isa isa);
-bool supports(Isa isa);                 // AMX includes the kernel's permission to use tiles
-Isa best_isa();                         // the highest supported one, or what VERNIER_ISA / force_isa() says
+bool supports(Isa isa);  // AMX includes the kernel's permission to use tiles
+// What VERNIER_ISA or force_isa() says, else the highest supported one. AMX has to be asked for: its kernels have not
+// yet run on a machine that has it.
+Isa best_isa();
 bool force_isa(std::string_view name);  // false when the CPU lacks it or the name is unknown
 
 std::string cpu_model();                  // "AMD EPYC ..."

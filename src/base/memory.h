@@ -18,5 +18,8 @@ std::int64_t available_bytes();      // what the machine (or its cgroup) can sti
 
 // Returns freed heap pages to the system, so that a finished stage does not count against the next one.
 void trim_heap();
+// The opposite, for the rest of the process: large buffers that are made and freed again and again stay mapped, which
+// saves the page faults. For inference, not under a memory budget.
+void keep_freed_memory();
 
 }  // namespace vernier

@@ -13,58 +13,13 @@
 #include "base/threads.h"
 #include "cli/output.h"
 #include "cli/table.h"
+#include "kernels/measure.h"
 #include "kernels/onednn/api.h"
-#include "kernels/ops.h"
 #include "pipeline/learn_plugin.h"
 #include "vernier/version.h"
 
 namespace vernier {
 namespace {
-
-double seconds_of(const std::function<void()>& work) {
-  const auto begun = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
-}
-
-// Bytes per second of reading memory that no cache holds, on `workers` threads; the best of three passes.
-double read_bytes_per_s(int workers) {
-  const std::int64_t words_each = (std::int64_t{256} << 20) / 8 / workers;
-  std::vector<std::uint64_t> memory(words_each * workers, 1);
-  std::vector<std::uint64_t> sums(workers);
-  double best = 0;
-  for (int pass = 0; pass < 3; ++pass) {
-    const double seconds = seconds_of([&] {
-      parallel_for(workers, [&](std::int64_t w) {
-        const std::uint64_t* at = memory.data() + w * words_each;
-        std::uint64_t lanes[8] = {};
-        for (std::int64_t i = 0; i + 8 <= words_each; i += 8) {
-          for (int k = 0; k < 8; ++k) lanes[k] += at[i + k];
-        }
-        for (const std::uint64_t lane : lanes) sums[w] += lane;
-      });
-    });
-    best = std::max(best, static_cast<double>(words_each * workers * 8) / seconds);
-  }
-  // The sums are used, or the reads could be optimised away.
-  return sums[0] == 0 ? 0 : best;
-}
-
-// Float operations per second of square products, one per worker at a time; the best of three passes.
-double sgemm_flops_per_s(int workers) {
-  constexpr std::int64_t n = 768;
-  std::vector<float> a(n * n, 0.5f), b(n * n, 0.25f), c(n * n * workers);
-  double best = 0;
-  for (int pass = 0; pass < 4; ++pass) {
-    const double seconds = seconds_of([&] {
-      parallel_for(workers, [&](std::int64_t w) {
-        kernels::sgemm({a.data(), n, n}, {b.data(), n, n}, true, {c.data() + w * n * n, n, n});
-      });
-    });
-    if (pass > 0) best = std::max(best, 2.0 * n * n * n * workers / seconds);
-  }
-  return best;
-}
 
 // Where a loaded library whose file name contains `part` really lies; empty when none is.
 std::string loaded_library(const std::string& part) {
@@ -128,9 +83,9 @@ Json examine(bool measure) {
   json["libraries"]["openmp"] = file_name(loaded_library("omp"));
   json["vernier_learn"] = learn_library();
   if (measure) {
-    json["read_bytes_per_s_one_thread"] = read_bytes_per_s(1);
-    json["read_bytes_per_s"] = read_bytes_per_s(thread_count());
-    json["sgemm_flops_per_s"] = sgemm_flops_per_s(thread_count());
+    json["read_bytes_per_s_one_thread"] = kernels::measure_read_bytes_per_s(1);
+    json["read_bytes_per_s"] = kernels::measure_read_bytes_per_s(thread_count());
+    json["sgemm_flops_per_s"] = kernels::measure_sgemm_flops_per_s(thread_count());
   }
   return json;
 }

@@ -100,6 +100,8 @@ std::function<int()> setup(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--kv", command->kv, "put keys and values of MODEL through a KV cache of this type")
       ->check(CLI::IsMember({"f32", "f16", "int8", "int4"}));
+  app.add_flag("--int8-inputs", command->options.executor.int8_inputs,
+               "multiply packed weight-only models as `run` does, their inputs quantized to int8");
   add_bytes_option(app, "--memory", command->options.memory_bytes, "most resident memory; weights are then streamed");
   add_common_options(app, command->common);
   app.footer(R"(Protocols:

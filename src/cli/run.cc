@@ -139,6 +139,7 @@ std::function<int()> setup(CLI::App& app) {
   app.add_option("--kv", command->kv, "element type of the KV cache")
       ->check(CLI::IsMember({"f32", "f16", "int8", "int4"}))
       ->capture_default_str();
+  app.add_flag("--float-inputs", options.float_inputs, "multiply packed weight-only models in float (slower, exact)");
   app.add_option("--stop", options.stop_strings, "end the text where TEXT would appear (may be repeated)")
       ->type_name("TEXT")
       ->allow_extra_args(false)

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "base/interrupt.h"
+#include "base/memory.h"
 #include "containers/container.h"
 
 namespace vernier {
@@ -34,10 +35,11 @@ Json Continuation::json() const {
 }
 
 Result<std::unique_ptr<TextSession>> TextSession::open(const std::string& model, const TextOptions& options) {
+  keep_freed_memory();
   std::unique_ptr<TextSession> session(new TextSession(options));
   VN_ASSIGN(session->source_, open_model(model));
   VN_ASSIGN(session->tokenizer_, open_tokenizer(model));
-  VN_ASSIGN(session->forward_, Forward::open(*session->source_, false));
+  VN_ASSIGN(session->forward_, Forward::open(*session->source_, false, {.int8_inputs = !options.float_inputs}));
   return session;
 }
 

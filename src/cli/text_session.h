@@ -18,6 +18,7 @@ struct TextOptions {
   std::int64_t max_tokens = 128;
   std::int64_t context = 0;  // positions; 0: what the command needs
   std::vector<std::string> stop_strings;
+  bool float_inputs = false;  // of packed weight-only models; else int8
   bool ignore_eos = false;
   bool show = true;  // text goes to stdout as it becomes final
 };

@@ -122,6 +122,14 @@ Result<std::shared_ptr<const WeightMatrix>> StoredSource::matrix(const std::stri
   return dense_matrix(view, mapping_of(*checkpoint_, tensor->stored[0]));
 }
 
+Result<GridPart> StoredSource::part(const std::string& name) const {
+  VN_ASSIGN(const LogicalTensor* tensor, find(name));
+  if (!tensor->part) return ModelSource::part(name);
+  VN_ASSIGN(GridPart part, tensor->part(*checkpoint_));
+  for (const std::string& stored : tensor->stored) checkpoint_->release(stored);
+  return part;
+}
+
 Result<Tensor> StoredSource::vector(const std::string& name) const {
   VN_ASSIGN(const LogicalTensor* tensor, find(name));
   if (tensor->open)

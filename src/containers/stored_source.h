@@ -19,6 +19,7 @@ struct LogicalTensor {
   std::vector<std::string> stored;  // tensors of the checkpoint that hold it
   // Makes the matrix on first use; empty for plain floats, which are stored in one tensor.
   std::function<Result<std::shared_ptr<const WeightMatrix>>(const Checkpoint&)> open;
+  std::function<Result<GridPart>(const Checkpoint&)> part;  // empty where codes cannot be read back
   std::optional<ActivationSpec> activation;
 };
 
@@ -39,6 +40,7 @@ class StoredSource final : public ModelSource {
 
   const std::vector<SourceTensor>& tensors() const override { return infos_; }
   Result<std::shared_ptr<const WeightMatrix>> matrix(const std::string& name) const override;
+  Result<GridPart> part(const std::string& name) const override;
   Result<Tensor> vector(const std::string& name) const override;
   std::optional<ActivationSpec> activation(const std::string& weight_name) const override;
   void release(const Graph& graph) const override;

@@ -91,7 +91,7 @@ Result<EvalResult> evaluate(const ModelSource& model, const ModelSource* referen
       options.memory_bytes > 0 ? std::max<std::int64_t>(options.memory_bytes - cache.bytes, 1) : 0;
   VN_ASSIGN(Chunking chunking, plan_chunks(models, pieces.length, budget));
   if (cache.cache) chunking.rows = std::min(chunking.rows, cache.pieces * pieces.length);
-  VN_ASSIGN(const auto forward, Forward::open(model, chunking.stream));
+  VN_ASSIGN(const auto forward, Forward::open(model, chunking.stream, options.executor));
   std::unique_ptr<Forward> reference_forward;
   if (reference) {
     VN_ASSIGN(reference_forward, Forward::open(*reference, chunking.stream));

@@ -9,6 +9,7 @@
 #include "arch/source.h"
 #include "base/json.h"
 #include "kernels/kv/page.h"
+#include "runtime/executor.h"
 #include "vernier/tokenizer.h"
 
 namespace vernier {
@@ -23,6 +24,7 @@ struct EvalOptions {
   std::int64_t memory_bytes = 0;  // 0: unbounded; else weights are streamed and chunks cut to fit
   // The model's keys and values go through a KV cache of this type (a reference's do not).
   std::optional<kernels::KvType> kv;
+  ExecutorOptions executor;  // how the model's packed weights are multiplied (a reference's: in float)
 };
 
 struct EvalResult {

@@ -147,7 +147,7 @@ Result<TaskResult> evaluate_tasks(const ModelSource& model, const Tokenizer& tok
   }
 
   VN_ASSIGN(const Chunking chunking, plan_chunks({&model}, longest, options.memory_bytes));
-  VN_ASSIGN(const auto forward, Forward::open(model, chunking.stream));
+  VN_ASSIGN(const auto forward, Forward::open(model, chunking.stream, options.executor));
   Progress progress("scoring choices", static_cast<double>(candidates.size()));
   for (std::size_t first = 0; first < candidates.size();) {
     VN_TRY(check_interrupt());

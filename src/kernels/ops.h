@@ -18,11 +18,9 @@ void sgemm(Matrix<const float> a, Matrix<const float> b, bool transpose_b, Matri
 // c = a^T b (a [k, m], b [k, n]); otherwise as sgemm.
 void sgemm_at(Matrix<const float> a, Matrix<const float> b, Matrix<float> c, float alpha = 1, bool accumulate = false);
 
-// y = x W^T + bias. x [tokens, cols], y [tokens, rows]; parallel over tiles of rows. A PanelMatrix is multiplied in
-// integers, x quantized as rows_format() says; every other W goes through decode_rows.
+// y = x W^T + bias in float, W through decode_rows. x [tokens, cols], y [tokens, rows]; parallel over tiles of rows.
+// (kernels/panel/panel.h multiplies packed weights in integers.)
 void linear(Matrix<const float> x, const WeightMatrix& weight, std::span<const float> bias, Matrix<float> y);
-// The same with float activations for every W.
-void linear_float(Matrix<const float> x, const WeightMatrix& weight, std::span<const float> bias, Matrix<float> y);
 
 // What linear multiplies in from 8 tokens on: f32 (at first), or bf16 with float sums, for the whole process. False,
 // and nothing changed, where the CPU does not multiply that type. Not while a linear runs.

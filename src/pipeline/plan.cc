@@ -35,32 +35,37 @@ Result<const ContainerDescriptor*> choose_container(Plan& plan) {
   return fallback;
 }
 
-// Tensors in output order, cut into shards of at most max_shard_bytes.
-void place_tensors(Plan& plan) {
+}  // namespace
+
+std::vector<PlannedShard> place_tensors(const ContainerDescriptor& container, const OutputPlan& output) {
   std::vector<std::vector<TensorEntry>> shards(1);
   std::int64_t filled = 0;
-  for (const WeightPlan& weight : plan.output.weights) {
+  for (const WeightPlan& weight : output.weights) {
     std::vector<TensorEntry> entries;
     if (weight.grid) {
-      entries = plan.container->layout(weight);
+      entries = container.layout(weight);
     } else {
       entries.push_back({weight.name, weight.dtype, weight.shape, 0});
     }
     std::int64_t bytes = 0;
     for (const TensorEntry& entry : entries) bytes += entry.bytes();
-    if (filled > 0 && filled + bytes > plan.output.max_shard_bytes) {
+    if (filled > 0 && filled + bytes > output.max_shard_bytes) {
       shards.emplace_back();
       filled = 0;
     }
     filled += bytes;
     shards.back().insert(shards.back().end(), entries.begin(), entries.end());
   }
+  std::vector<PlannedShard> placed;
   for (std::size_t i = 0; i < shards.size(); ++i) {
     const std::string file = shards.size() == 1 ? std::string("model.safetensors")
                                                 : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
-    plan.shards.push_back({file, plan_safetensors(std::move(shards[i]), {{"format", "pt"}})});
+    placed.push_back({file, plan_safetensors(std::move(shards[i]), {{"format", "pt"}})});
   }
+  return placed;
 }
+
+namespace {
 
 std::int64_t file_bytes(const std::string& path) {
   std::error_code ignored;
@@ -165,7 +170,7 @@ Result<Plan> make_plan(const Recipe& recipe, const RunOptions& options, bool pro
                      "look at the names with `vernier inspect`, and at ignore and overrides in the recipe");
   }
   VN_ASSIGN(plan.container, choose_container(plan));
-  place_tensors(plan);
+  plan.shards = place_tensors(*plan.container, plan.output);
 
   plan.companions = companion_files(options.model);
   VN_ASSIGN(const Json config, plan.container->config(plan.output));

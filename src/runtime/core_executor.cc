@@ -5,6 +5,7 @@
 #include "base/threads.h"
 #include "kernels/attention/paged.h"
 #include "kernels/ops.h"
+#include "kernels/panel/panel.h"
 #include "runtime/executor.h"
 #include "runtime/kv_cache.h"
 #include "runtime/mixture.h"
@@ -12,12 +13,24 @@
 namespace vernier {
 namespace {
 
+// What calls of evaluate() share.
+struct Shared {
+  ExecutorOptions options;
+  kernels::QuantizedRows rows;  // keeps its memory
+};
+
 // One call of evaluate().
 class Evaluation {
  public:
-  Evaluation(const Graph& graph, const WeightTable& weights, const Batch& batch, ValueTable& values, KvCache* cache,
-             int layer)
-      : graph_(graph), weights_(weights), batch_(batch), values_(values), cache_(cache), layer_(layer) {}
+  Evaluation(Shared& executor, const Graph& graph, const WeightTable& weights, const Batch& batch, ValueTable& values,
+             KvCache* cache, int layer)
+      : graph_(graph),
+        weights_(weights),
+        batch_(batch),
+        values_(values),
+        cache_(cache),
+        layer_(layer),
+        executor_(executor) {}
 
   Status run(std::span<const ValueId> targets) {
     VN_TRY(check_batch());
@@ -30,6 +43,7 @@ class Evaluation {
         if (!is_last_use(input)) continue;
         values_.erase(input);
         if (quantized_value_ == input) forget_quantized();
+        if (integer_value_ == input) integer_value_ = -1;
       }
     }
     return {};
@@ -219,8 +233,36 @@ class Evaluation {
     return x;
   }
 
+  // How the input of a linear on panels is quantized for a product in integers; none: the product is one of floats.
+  std::optional<kernels::RowsFormat> integer_format(const kernels::PanelMatrix& panels) const {
+    const auto found = weights_.activations.find(steps_[step_]);
+    if (found == weights_.activations.end())
+      return executor_.options.int8_inputs ? std::optional(kernels::rows_format(panels)) : std::nullopt;
+    const ActivationSpec& spec = found->second;
+    if (spec.bits != 8 || !spec.symmetric || spec.full_range || (spec.dynamic && !spec.per_token)) return std::nullopt;
+    kernels::RowsFormat format = kernels::rows_format(panels);
+    format.per_group = false;
+    if (!spec.dynamic) format.static_scale = spec.scale;
+    return format;
+  }
+
+  const kernels::QuantizedRows& integer_rows(ValueId value, const kernels::RowsFormat& format) {
+    if (integer_value_ != value || executor_.rows.format() != format) {
+      kernels::quantize_rows(std::as_const(values_)[value].matrix(), format, executor_.rows);
+      integer_value_ = value;
+    }
+    return executor_.rows;
+  }
+
   Buffer linear(const Op& op) {
     const WeightMatrix& weight = *weights_.matrices[op.weight];
+    if (const auto* panels = dynamic_cast<const kernels::PanelMatrix*>(&weight)) {
+      if (const auto format = integer_format(*panels)) {
+        Buffer y(input(op, 0).rows, weight.rows());
+        kernels::panel_linear(integer_rows(op.inputs[0], *format), *panels, vector(op.bias), y.matrix());
+        return y;
+      }
+    }
     const Buffer& x = linear_input(op);
     Buffer y(x.rows, weight.rows());
     kernels::linear(x.matrix(), weight, vector(op.bias), y.matrix());
@@ -292,6 +334,8 @@ class Evaluation {
   std::vector<std::size_t> last_use_;  // by value, the step
   std::vector<bool> keep_;             // by value: given by the caller, or asked for
 
+  Shared& executor_;
+  ValueId integer_value_ = -1;    // whose int8 codes are in executor_.rows
   ValueId quantized_value_ = -1;  // whose quantized copy is held
   ActivationSpec quantized_spec_;
   Buffer quantized_;
@@ -299,14 +343,20 @@ class Evaluation {
 
 class CoreExecutor final : public Executor {
  public:
+  explicit CoreExecutor(const ExecutorOptions& options) { shared_.options = options; }
   Status evaluate(const Graph& graph, const WeightTable& weights, const Batch& batch, ValueTable& values,
                   std::span<const ValueId> targets, KvCache* cache, int layer) override {
-    return Evaluation(graph, weights, batch, values, cache, layer).run(targets);
+    return Evaluation(shared_, graph, weights, batch, values, cache, layer).run(targets);
   }
+
+ private:
+  Shared shared_;
 };
 
 }  // namespace
 
-std::unique_ptr<Executor> make_core_executor() { return std::make_unique<CoreExecutor>(); }
+std::unique_ptr<Executor> make_core_executor(const ExecutorOptions& options) {
+  return std::make_unique<CoreExecutor>(options);
+}
 
 }  // namespace vernier

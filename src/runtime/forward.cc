@@ -2,9 +2,9 @@
 
 namespace vernier {
 
-Result<std::unique_ptr<Forward>> Forward::open(const ModelSource& source, bool stream) {
+Result<std::unique_ptr<Forward>> Forward::open(const ModelSource& source, bool stream, const ExecutorOptions& options) {
   std::unique_ptr<Forward> forward(new Forward(source));
-  forward->executor_ = make_core_executor();
+  forward->executor_ = make_core_executor(options);
   forward->stream_ = stream;
   for (const Graph* graph : source.graph().graphs()) {
     VN_ASSIGN(WeightTable table, load_weights(source, *graph));

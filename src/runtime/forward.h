@@ -13,7 +13,8 @@ namespace vernier {
 // after use (for memory budgets below the model's size).
 class Forward {
  public:
-  static Result<std::unique_ptr<Forward>> open(const ModelSource& source, bool stream);
+  static Result<std::unique_ptr<Forward>> open(const ModelSource& source, bool stream,
+                                               const ExecutorOptions& options = {});
 
   const ModelGraph& graph() const { return source_.graph(); }
   // Hidden states before the head, [rows, hidden].

@@ -8,8 +8,8 @@ using Outcome = testing::Run;  // inside a test, Run is a member of GoogleTest
 using testing::run_vernier;
 
 const std::vector<std::string>& command_names() {
-  static const std::vector<std::string> names{"doctor",     "eval", "inspect",  "list",
-                                              "make-model", "plan", "quantize", "run"};
+  static const std::vector<std::string> names{"bench",      "doctor", "eval", "inspect",  "list",
+                                              "make-model", "pack",   "plan", "quantize", "run"};
   return names;
 }
 

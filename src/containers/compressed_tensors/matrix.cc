@@ -116,8 +116,9 @@ class StoredMatrix final : public WeightMatrix {
   std::int64_t rows() const override { return t_.rows; }
   std::int64_t cols() const override { return t_.cols; }
   std::int64_t stored_bytes() const override { return stored_bytes_; }
-  std::string format_text() const override { return t_.format_text(); }
+  std::string format_text() const override { return t_.grid().text(); }
   void decode_rows(std::int64_t first, std::int64_t count, float* out) const override;
+  Result<GridPart> part() const;
 
   TensorView codes, scale, zero;           // zero: empty when symmetric
   std::vector<std::int32_t> column_group;  // [cols], or empty
@@ -172,6 +173,25 @@ void StoredMatrix::decode_rows(std::int64_t first, std::int64_t count, float* ou
   }
 }
 
+Result<GridPart> StoredMatrix::part() const {
+  GridPart part{.rows = t_.rows, .cols = t_.cols, .group_of_column = column_group};
+  VN_ASSIGN(part.grid, make_grid(t_.grid()));
+  part.codes.resize(t_.rows * t_.cols);
+  part.params.resize(t_.scale_rows() * t_.groups * int_params);
+  std::vector<std::uint8_t> packed(t_.groups);
+  std::vector<float> scales(t_.groups), zeros(t_.groups);
+  for (std::int64_t r = 0; r < t_.rows; ++r) {
+    read_codes(r, {part.codes.data() + r * t_.cols, static_cast<std::size_t>(t_.cols)});
+    if (r >= t_.scale_rows()) continue;
+    read_params(r, scales, zeros, packed);
+    for (std::int64_t g = 0; g < t_.groups; ++g) {
+      part.params[(r * t_.groups + g) * int_params + int_scale] = scales[g];
+      part.params[(r * t_.groups + g) * int_params + int_zero] = zeros[g];
+    }
+  }
+  return part;
+}
+
 // The stored order of groups; empty when it is the trivial one (older releases fill with -1 where none was used).
 Result<std::vector<std::int32_t>> read_column_groups(const Checkpoint& checkpoint, const ModuleTensors& t) {
   if (t.column_group_name.empty()) return std::vector<std::int32_t>();
@@ -189,8 +209,6 @@ Result<std::vector<std::int32_t>> read_column_groups(const Checkpoint& checkpoin
 
 }  // namespace
 
-std::string ModuleTensors::format_text() const { return GridSpec{"int", bits, symmetric, group, scale_dtype}.text(); }
-
 Result<ModuleTensors> find_tensors(const Checkpoint& checkpoint, const Group& group, const std::string& module) {
   ModuleTensors t;
   t.bits = group.bits;
@@ -203,12 +221,16 @@ Result<ModuleTensors> find_tensors(const Checkpoint& checkpoint, const Group& gr
     VN_ASSIGN(const TensorEntry* order, find.get(".weight_g_idx", DType::i32));
     if (order->shape != Shape{t.cols}) return find.wrong(*order, "I32 " + Shape{t.cols}.text());
     t.column_group_name = order->name;
+    VN_ASSIGN(const auto groups, read_column_groups(checkpoint, t));
+    if (groups.empty()) t.column_group_name.clear();
   }
   t.names = std::move(find.names);
   return t;
 }
 
-Result<std::shared_ptr<const WeightMatrix>> open_matrix(const Checkpoint& checkpoint, const ModuleTensors& tensors) {
+namespace {
+
+Result<std::shared_ptr<const StoredMatrix>> open_stored(const Checkpoint& checkpoint, const ModuleTensors& tensors) {
   std::int64_t stored_bytes = 0;
   for (const std::string& name : tensors.names) stored_bytes += checkpoint.find(name)->tensor.bytes();
   auto matrix = std::make_shared<StoredMatrix>(tensors, stored_bytes);
@@ -219,7 +241,18 @@ Result<std::shared_ptr<const WeightMatrix>> open_matrix(const Checkpoint& checkp
   }
   VN_ASSIGN(matrix->column_group, read_column_groups(checkpoint, tensors));
   for (const std::string& name : tensors.names) matrix->keep_alive.push_back(mapping_of(checkpoint, name));
-  return std::shared_ptr<const WeightMatrix>(std::move(matrix));
+  return std::shared_ptr<const StoredMatrix>(std::move(matrix));
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const WeightMatrix>> open_matrix(const Checkpoint& checkpoint, const ModuleTensors& tensors) {
+  return open_stored(checkpoint, tensors);
+}
+
+Result<GridPart> read_part(const Checkpoint& checkpoint, const ModuleTensors& tensors) {
+  VN_ASSIGN(const auto matrix, open_stored(checkpoint, tensors));
+  return matrix->part();
 }
 
 }  // namespace vernier::compressed_tensors

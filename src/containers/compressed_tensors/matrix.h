@@ -24,11 +24,11 @@ struct ModuleTensors {
   bool words = true;  // I32 words, else one I8 a code
   Packing packing = Packing::dense, zero_packing = Packing::dense;
   Zeros zeros = Zeros::none;
-  std::string codes_name, scale_name, zero_name, column_group_name;  // "" where there is none
+  std::string codes_name, scale_name, zero_name, column_group_name;  // "" where there is none, or only the trivial one
   std::vector<std::string> names;                                    // all of them, weight_shape too
 
   std::int64_t scale_rows() const { return group == -1 ? 1 : rows; }
-  std::string format_text() const;
+  GridSpec grid() const { return {"int", bits, symmetric, group, scale_dtype}; }
 };
 
 // Errors name the tensor, the wanted and the found element type or shape.
@@ -36,5 +36,8 @@ Result<ModuleTensors> find_tensors(const Checkpoint& checkpoint, const Group& gr
 
 // A matrix on the mapping; the bytes stay there.
 Result<std::shared_ptr<const WeightMatrix>> open_matrix(const Checkpoint& checkpoint, const ModuleTensors& tensors);
+
+// Its codes and parameters.
+Result<GridPart> read_part(const Checkpoint& checkpoint, const ModuleTensors& tensors);
 
 }  // namespace vernier::compressed_tensors

@@ -67,9 +67,12 @@ Result<LogicalTensor> quantized_tensor(const Checkpoint& checkpoint, const Schem
   logical.stored = tensors.names;
   std::int64_t bytes = 0;
   for (const std::string& name : tensors.names) bytes += checkpoint.find(name)->tensor.bytes();
-  logical.info = {module + ".weight", Shape{tensors.rows, tensors.cols}, tensors.format_text(), bytes};
+  logical.info = {module + ".weight", Shape{tensors.rows, tensors.cols}, tensors.grid().text(), bytes};
+  logical.info.grid = tensors.grid();
+  logical.info.column_groups = !tensors.column_group_name.empty();
   VN_ASSIGN(logical.activation, activation_of(checkpoint, *group, module, logical.stored));
   logical.open = [tensors](const Checkpoint& from) { return open_matrix(from, tensors); };
+  logical.part = [tensors](const Checkpoint& from) { return read_part(from, tensors); };
   return logical;
 }
 

@@ -1,11 +1,14 @@
-// Vernier's own container, the logical form: safetensors and a description of every quantized weight. It holds
-// anything a recipe can produce, because the formats lay out their tensors themselves.
+// Vernier's own container: safetensors and a description of every quantized weight. Weights that kernels multiply are
+// stored as panels, mapped and used in place; others as their format lays them out, so that it holds anything a recipe
+// can produce.
 #include <cmath>
 
 #include "base/fail.h"
+#include "base/log.h"
 #include "containers/container.h"
 #include "containers/stored_source.h"
 #include "containers/vernier/description.h"
+#include "containers/vernier/packing.h"
 #include "tensor/convert.h"
 
 namespace vernier::container_vernier {
@@ -22,9 +25,13 @@ std::vector<StoredTensor> activation_layout(const std::optional<ActivationSpec>&
 }
 
 Result<std::vector<TensorEntry>> entries_of(const WeightPlan& weight) {
-  VN_ASSIGN(const FormatDescriptor* format, find_format(weight.grid->format));
-  std::vector<StoredTensor> tensors =
-      format->layout(*weight.grid, weight.shape[0], weight.shape[1], weight.column_groups);
+  std::vector<StoredTensor> tensors;
+  if (const auto panels = panel_spec(weight)) {
+    tensors.push_back({"panels", DType::u8, Shape{panel_bytes(*panels)}});
+  } else {
+    VN_ASSIGN(const FormatDescriptor* format, find_format(weight.grid->format));
+    tensors = format->layout(*weight.grid, weight.shape[0], weight.shape[1], weight.column_groups);
+  }
   for (StoredTensor& tensor : activation_layout(weight.activation)) tensors.push_back(std::move(tensor));
   std::vector<TensorEntry> entries;
   for (const StoredTensor& tensor : tensors)
@@ -56,8 +63,14 @@ Result<std::vector<Tensor>> encode(const WeightPlan& plan, const GridPart& part)
   if (plan.column_groups != !part.group_of_column.empty())
     return fail(ErrorCode::mismatch, "{}: planned {} column groups, solved {}", plan.name,
                 plan.column_groups ? "with" : "without", plan.column_groups ? "without" : "with");
-  VN_ASSIGN(const FormatDescriptor* format, find_format(plan.grid->format));
-  std::vector<Tensor> tensors = format->pack(part);
+  std::vector<Tensor> tensors;
+  if (const auto panels = panel_spec(plan)) {
+    VN_ASSIGN(Tensor packed, pack(*panels, part));
+    tensors.push_back(std::move(packed));
+  } else {
+    VN_ASSIGN(const FormatDescriptor* format, find_format(plan.grid->format));
+    tensors = format->pack(part);
+  }
   for (const StoredTensor& tensor : activation_layout(plan.activation)) {
     tensors.emplace_back(tensor.dtype, tensor.shape);
     tensors.back().as<float>()[0] = tensor.suffix == "input_scale" ? plan.activation->scale : plan.activation->zero;
@@ -78,14 +91,33 @@ bool recognizes(const Json& config) {
   return method != quantization->end() && *method == "vernier";
 }
 
-Result<std::shared_ptr<const WeightMatrix>> open_matrix(const Checkpoint& checkpoint, const WeightPlan& weight,
-                                                        const std::vector<std::string>& stored) {
-  VN_ASSIGN(const FormatDescriptor* format, find_format(weight.grid->format));
+Result<std::vector<TensorView>> views_of(const Checkpoint& checkpoint, const std::vector<std::string>& stored) {
   std::vector<TensorView> views;
   for (const std::string& name : stored) {
     VN_ASSIGN(const TensorView view, checkpoint.view(name));
     views.push_back(view);
   }
+  return views;
+}
+
+// In place; from a copy where another tool moved the tensor off its alignment.
+Result<std::shared_ptr<const WeightMatrix>> open_panels(const Checkpoint& checkpoint, const kernels::PanelSpec& spec,
+                                                        const std::string& stored) {
+  VN_ASSIGN(const TensorView view, checkpoint.view(stored));
+  if (reinterpret_cast<std::uintptr_t>(view.bytes.data()) % tensor_alignment == 0)
+    return kernels::PanelMatrix::open(spec, view.bytes, mapping_of(checkpoint, stored));
+  log_warn("{}: tensor {} is not aligned to {} bytes and is copied to memory; `vernier pack` writes it aligned",
+           checkpoint.folder(), stored, tensor_alignment);
+  auto copy = std::make_shared<Tensor>(DType::u8, view.shape);
+  std::copy(view.bytes.begin(), view.bytes.end(), copy->bytes().begin());
+  return kernels::PanelMatrix::open(spec, copy->bytes(), copy);
+}
+
+Result<std::shared_ptr<const WeightMatrix>> open_matrix(const Checkpoint& checkpoint, const WeightPlan& weight,
+                                                        const std::vector<std::string>& stored) {
+  if (const auto panels = panel_spec(weight)) return open_panels(checkpoint, *panels, stored[0]);
+  VN_ASSIGN(const FormatDescriptor* format, find_format(weight.grid->format));
+  VN_ASSIGN(const std::vector<TensorView> views, views_of(checkpoint, stored));
   // The matrix, and the files it reads from, as one object.
   struct Held {
     std::vector<std::shared_ptr<const void>> files;
@@ -95,6 +127,13 @@ Result<std::shared_ptr<const WeightMatrix>> open_matrix(const Checkpoint& checkp
   for (const std::string& name : stored) held->files.push_back(mapping_of(checkpoint, name));
   VN_ASSIGN(held->matrix, format->open(*weight.grid, weight.shape[0], weight.shape[1], views));
   return std::shared_ptr<const WeightMatrix>(held, held->matrix.get());
+}
+
+Result<GridPart> part_of(const Checkpoint& checkpoint, const WeightPlan& weight,
+                         const std::vector<std::string>& stored) {
+  VN_ASSIGN(const FormatDescriptor* format, find_format(weight.grid->format));
+  VN_ASSIGN(const std::vector<TensorView> views, views_of(checkpoint, stored));
+  return format->unpack(*weight.grid, weight.shape[0], weight.shape[1], views);
 }
 
 Status read_static_scale(const Checkpoint& checkpoint, const WeightPlan& weight, ActivationSpec& activation) {
@@ -130,6 +169,10 @@ Result<LogicalTensor> quantized_tensor(const Checkpoint& checkpoint, const Weigh
   std::vector<std::string> parts(logical.stored.begin(),
                                  logical.stored.end() - activation_layout(weight.activation).size());
   logical.open = [weight, parts](const Checkpoint& from) { return open_matrix(from, weight, parts); };
+  logical.info.grid = weight.grid;
+  logical.info.column_groups = weight.column_groups;
+  if (!panel_spec(weight))
+    logical.part = [weight, parts](const Checkpoint& from) { return part_of(from, weight, parts); };
   return logical;
 }
 

@@ -5,6 +5,7 @@
 #include "arch/architecture.h"
 #include "base/fail.h"
 #include "io/files.h"
+#include "kernels/panel/panel.h"
 
 namespace vernier::container_vernier {
 namespace {
@@ -97,7 +98,11 @@ Json describe(const OutputPlan& plan) {
                                  {"full_range", weight.activation->full_range}};
     weights[weight.name] = std::move(entry);
   }
-  return Json{{"quant_method", "vernier"}, {"version", kVersion}, {"weights", weights}, {"recipe", plan.recipe_yaml}};
+  return Json{{"quant_method", "vernier"},
+              {"version", kVersion},
+              {"panel_layout", kernels::kPanelLayoutVersion},
+              {"weights", weights},
+              {"recipe", plan.recipe_yaml}};
 }
 
 Result<Description> parse_description(const Json& config, const std::string& where) {
@@ -108,7 +113,11 @@ Result<Description> parse_description(const Json& config, const std::string& whe
     return with_hint(fail(ErrorCode::unsupported, "{}: version {}, this program reads version {}", inside,
                           version == json.end() ? "is missing" : dump_json(*version, -1), kVersion),
                      "a newer release wrote it; use that release");
-  VN_TRY(check_keys(json, {"quant_method", "version", "weights", "recipe"}, inside));
+  VN_TRY(check_keys(json, {"quant_method", "version", "panel_layout", "weights", "recipe"}, inside));
+  if (!json["panel_layout"].is_number_integer() || json["panel_layout"] != kernels::kPanelLayoutVersion)
+    return with_hint(fail(ErrorCode::unsupported, "{}: panel_layout {}, this program reads layout {}", inside,
+                          dump_json(json["panel_layout"], -1), kernels::kPanelLayoutVersion),
+                     "repack it from the model it was made from: vernier pack");
   if (!json["weights"].is_object()) return fail(ErrorCode::invalid, "{}.weights: wanted an object", inside);
   Description description;
   for (const auto& [name, value] : json["weights"].items()) {

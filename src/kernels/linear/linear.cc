@@ -6,7 +6,6 @@
 #include "kernels/dot/dot.h"
 #include "kernels/linear/bf16.h"
 #include "kernels/ops.h"
-#include "kernels/panel/panel.h"
 #include "kernels/scratch.h"
 
 namespace vernier::kernels {
@@ -106,15 +105,6 @@ bool set_compute(DType dtype) {
 DType compute() { return compute_type; }
 
 void linear(Matrix<const float> x, const WeightMatrix& weight, std::span<const float> bias, Matrix<float> y) {
-  if (const auto* panels = dynamic_cast<const PanelMatrix*>(&weight)) {
-    static thread_local QuantizedRows rows;
-    quantize_rows(x, rows_format(*panels), rows);
-    return panel_linear(rows, *panels, bias, y);
-  }
-  linear_float(x, weight, bias, y);
-}
-
-void linear_float(Matrix<const float> x, const WeightMatrix& weight, std::span<const float> bias, Matrix<float> y) {
   if (x.rows == 0) return;
   if (x.rows < kFewTokens)
     few_tokens(x, weight, bias, y);
