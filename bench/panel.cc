@@ -10,6 +10,7 @@
 
 #include "base/random.h"
 #include "base/threads.h"
+#include "kernels/measure.h"
 #include "kernels/onednn/api.h"
 #include "kernels/panel/panel.h"
 
@@ -59,20 +60,13 @@ double seconds(F f) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-std::uint64_t read_words(std::span<const std::uint64_t> words) {
-  std::uint64_t sum[8] = {};
-  for (std::size_t i = 0; i + 8 <= words.size(); i += 8)
-    for (int lane = 0; lane < 8; ++lane) sum[lane] += words[i + lane];
-  return sum[0] + sum[1] + sum[2] + sum[3] + sum[4] + sum[5] + sum[6] + sum[7];
-}
-
 // Every worker reads its share of each tensor in one run.
 void read_all(const std::vector<Tensor>& tensors) {
   for (const Tensor& tensor : tensors) {
     const auto words = tensor.as<std::uint64_t>();
     const std::int64_t count = static_cast<std::int64_t>(words.size());
     parallel_ranges(count, (count + thread_count() - 1) / thread_count(), [&](std::int64_t first, std::int64_t last) {
-      benchmark::DoNotOptimize(read_words(words.subspan(first, last - first)));
+      benchmark::DoNotOptimize(kernels::read_words(words.data() + first, last - first));
     });
   }
 }

@@ -53,9 +53,10 @@ inline float power(float x, float p) {
   return y > -125.0f ? result : 0.0f;
 }
 
-// sum of importance * (unit * |value - decoded|)^norm.
-VN_VECTORIZED double error_sum(const float* values, const float* decoded, const float* importance, std::int64_t count,
-                               float unit, float norm) {
+// Sum over all values of term(importance, unit * (value - decoded)).
+template <class Term>
+inline __attribute__((always_inline)) double sum_of(const float* values, const float* decoded, const float* importance,
+                                                    std::int64_t count, float unit, Term term) {
   constexpr std::int64_t block = 256 * lanes;  // single-precision sums stay this short
   double total = 0;
   for (std::int64_t first = 0; first < count; first += block) {
@@ -63,35 +64,25 @@ VN_VECTORIZED double error_sum(const float* values, const float* decoded, const 
     float sum[lanes] = {};
     std::int64_t i = first;
     for (; i + lanes <= last; i += lanes)
-      for (int l = 0; l < lanes; ++l)
-        sum[l] += importance[i + l] * power(std::fabs(values[i + l] - decoded[i + l]) * unit, norm);
-    for (; i < last; ++i) sum[0] += importance[i] * power(std::fabs(values[i] - decoded[i]) * unit, norm);
+      for (int l = 0; l < lanes; ++l) sum[l] += term(importance[i + l], (values[i + l] - decoded[i + l]) * unit);
+    for (; i < last; ++i) sum[0] += term(importance[i], (values[i] - decoded[i]) * unit);
     for (int l = 0; l < lanes; ++l) total += sum[l];
   }
   return total;
 }
 
+// sum of importance * |error|^norm.
+VN_VECTORIZED double error_sum(const float* values, const float* decoded, const float* importance, std::int64_t count,
+                               float unit, float norm) {
+  return sum_of(values, decoded, importance, count, unit,
+                [norm](float weight, float error) { return weight * power(std::fabs(error), norm); });
+}
+
 // error_sum for norm 2.
 VN_VECTORIZED double square_sum(const float* values, const float* decoded, const float* importance, std::int64_t count,
                                 float unit) {
-  constexpr std::int64_t block = 256 * lanes;
-  double total = 0;
-  for (std::int64_t first = 0; first < count; first += block) {
-    const std::int64_t last = first + block < count ? first + block : count;
-    float sum[lanes] = {};
-    std::int64_t i = first;
-    for (; i + lanes <= last; i += lanes)
-      for (int l = 0; l < lanes; ++l) {
-        const float error = (values[i + l] - decoded[i + l]) * unit;
-        sum[l] += importance[i + l] * error * error;
-      }
-    for (; i < last; ++i) {
-      const float error = (values[i] - decoded[i]) * unit;
-      sum[0] += importance[i] * error * error;
-    }
-    for (int l = 0; l < lanes; ++l) total += sum[l];
-  }
-  return total;
+  return sum_of(values, decoded, importance, count, unit,
+                [](float weight, float error) { return weight * error * error; });
 }
 
 class MinMaxRange final : public Range {

@@ -6,6 +6,7 @@
 
 #define VN_TARGET_AVX2 __attribute__((target("avx2,fma,f16c")))
 #define VN_TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
+#define VN_TARGET_VNNI __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")))
 // For a body that is compiled once per instruction set by inlining it into functions with those attributes.
 #define VN_INLINE inline __attribute__((always_inline))
 

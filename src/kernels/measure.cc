@@ -19,7 +19,8 @@ double seconds_of(const std::function<void()>& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
 }
 
-// Sixty-four independent sums: the loads, not the additions, are what takes time.
+}  // namespace
+
 VN_VECTORIZED std::uint64_t read_words(const std::uint64_t* at, std::int64_t count) {
   std::uint64_t lanes[64] = {};
   for (std::int64_t i = 0; i + 64 <= count; i += 64)
@@ -28,8 +29,6 @@ VN_VECTORIZED std::uint64_t read_words(const std::uint64_t* at, std::int64_t cou
   for (const std::uint64_t lane : lanes) sum += lane;
   return sum;
 }
-
-}  // namespace
 
 double measure_read_bytes_per_s(int workers) {
   const std::int64_t words_each = (std::int64_t{768} << 20) / 8 / workers / 64 * 64;

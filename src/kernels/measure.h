@@ -5,6 +5,10 @@
 
 namespace vernier::kernels {
 
+// The sum of `count` words, in sixty-four independent lanes: the loads, not the additions, are what takes time. A rest
+// of fewer words is not read.
+std::uint64_t read_words(const std::uint64_t* at, std::int64_t count);
+
 // Bytes per second that `workers` threads read from memory no cache holds.
 double measure_read_bytes_per_s(int workers);
 

@@ -7,19 +7,12 @@
 #include "base/fail.h"
 #include "base/threads.h"
 #include "kernels/ops.h"
+#include "tensor/finite.h"
 
 namespace vernier {
 namespace {
 
 constexpr std::int64_t panel_columns = 512;
-
-// Column of the first value of a row that is NaN or infinite; -1 when all are finite.
-std::int64_t first_not_finite(const float* row, std::int64_t count) {
-  float zero = 0;  // x * 0 is NaN exactly when x is not finite
-  for (std::int64_t c = 0; c < count; ++c) zero += row[c] * 0.0f;
-  if (zero == 0) return -1;
-  return std::find_if(row, row + count, [](float x) { return !std::isfinite(x); }) - row;
-}
 
 }  // namespace
 
@@ -28,7 +21,7 @@ Status check_solve_input(const SolveInput& input) {
   std::atomic<std::int64_t> bad_row = w.rows;
   parallel_ranges(w.rows, 64, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t r = first; r < last; ++r) {
-      if (first_not_finite(w.row(r), w.cols) < 0) continue;
+      if (first_not_finite({w.row(r), static_cast<std::size_t>(w.cols)}) < 0) continue;
       std::int64_t lowest = bad_row;
       while (r < lowest && !bad_row.compare_exchange_weak(lowest, r)) {
       }
@@ -36,7 +29,7 @@ Status check_solve_input(const SolveInput& input) {
     }
   });
   if (bad_row < w.rows) {
-    const std::int64_t c = first_not_finite(w.row(bad_row), w.cols);
+    const std::int64_t c = first_not_finite({w.row(bad_row), static_cast<std::size_t>(w.cols)});
     return with_hint(fail(ErrorCode::invalid, "{}: finite weights wanted, row {}, column {} is {}", input.name,
                           bad_row.load(), c, w(bad_row, c)),
                      "the checkpoint is damaged or was saved after training diverged");

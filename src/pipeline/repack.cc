@@ -1,7 +1,8 @@
 #include "pipeline/repack.h"
 
+#include <algorithm>
 #include <chrono>
-#include <cmath>
+#include <utility>
 
 #include "base/fail.h"
 #include "base/interrupt.h"
@@ -49,23 +50,28 @@ Result<WeightPlan> plan_weight(const ModelSource& source, const Checkpoint& chec
   return weight;
 }
 
-// Every row rounded to nearest on its own.
-Result<GridPart> round_rows(const WeightMatrix& matrix, const GridSpec& spec, const std::string& name) {
+constexpr std::int64_t rows_at_once = 4096;  // decoded to floats
+
+// Rounded to nearest, a run of rows at a time. Not for grids per tensor.
+Result<GridPart> round_matrix(const WeightMatrix& matrix, const GridSpec& spec, const std::string& name) {
   GridPart part{.rows = matrix.rows(), .cols = matrix.cols()};
   VN_ASSIGN(part.grid, make_grid(spec));
   VN_ASSIGN(const auto range, make_range({}));
-  const int width = part.grid->params_per_group();
-  part.codes.resize(part.rows * part.cols);
-  part.params.resize(part.rows * width);
-  std::vector<float> values(part.cols), decoded(part.cols);
-  for (std::int64_t r = 0; r < part.rows; ++r) {
-    matrix.decode_rows(r, 1, values.data());
-    for (float v : values)
-      if (!std::isfinite(v)) return fail(ErrorCode::invalid, "{} has {} at row {}", name, v, r);
-    const std::span<float> params(part.params.data() + r * width, width);
-    range->fit(*part.grid, values, {}, params);
-    part.grid->encode(values, params, {part.codes.data() + r * part.cols, static_cast<std::size_t>(part.cols)},
-                      decoded);
+  VN_ASSIGN(const MethodDescriptor* rtn, find_method("rtn"));
+  VN_ASSIGN(const Options options, resolve_options(*rtn, {}));
+  const auto solver = rtn->make_solver(options);
+  for (std::int64_t first = 0; first < part.rows; first += rows_at_once) {
+    Tensor values(DType::f32, Shape{std::min(rows_at_once, part.rows - first), part.cols});
+    matrix.decode_rows(first, values.shape()[0], values.as<float>().data());
+    SolveInput input;
+    input.name = fmt::format("{} from row {} on", name, first);
+    input.weight = std::as_const(values).matrix();
+    input.grid = part.grid;
+    input.range = range.get();
+    SolveReport report;
+    VN_ASSIGN(const GridPart rows, solver->solve(input, report));
+    part.codes.insert(part.codes.end(), rows.codes.begin(), rows.codes.end());
+    part.params.insert(part.params.end(), rows.params.begin(), rows.params.end());
   }
   return part;
 }
@@ -89,7 +95,7 @@ Status write_weight(const Plan& plan, const ModelSource& source, const SourceTen
   }
   VN_ASSIGN(const auto matrix, source.matrix(weight.name));
   VN_ASSIGN(const GridPart part,
-            tensor.grid ? source.part(weight.name) : round_rows(*matrix, *weight.grid, weight.name));
+            tensor.grid ? source.part(weight.name) : round_matrix(*matrix, *weight.grid, weight.name));
   VN_ASSIGN(const auto stored, plan.container->encode(weight, part));
   for (std::size_t i = 0; i < entries.size(); ++i) VN_TRY(output.write(entries[i].name, stored[i].bytes()));
   return {};

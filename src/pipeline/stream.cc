@@ -10,19 +10,12 @@
 #include "base/memory.h"
 #include "pipeline/plan_weights.h"
 #include "tensor/convert.h"
+#include "tensor/finite.h"
 
 namespace vernier {
 namespace {
 
 constexpr std::int64_t copy_elements = std::int64_t{4} << 20;
-
-// The first non-finite value of `values`, or -1.
-std::int64_t first_non_finite(std::span<const float> values) {
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    if (!std::isfinite(values[i])) return static_cast<std::int64_t>(i);
-  }
-  return -1;
-}
 
 Error non_finite(const std::string& model, const WeightPlan& weight, std::int64_t element, float value) {
   const std::int64_t cols =
@@ -145,7 +138,7 @@ Status Stream::quantize_data_free(WeightPlan& weight, std::vector<TensorRecord>&
   VN_ASSIGN(const TensorView view, plan_.checkpoint->view(weight.name));
   VN_ASSIGN(const Tensor values, to_float_tensor(view, weight.name));
   plan_.checkpoint->release(weight.name);
-  if (const auto at = first_non_finite(values.as<float>()); at >= 0) {
+  if (const auto at = first_not_finite(values.as<float>()); at >= 0) {
     return non_finite(plan_.options.model, weight, at, values.as<float>()[at]);
   }
   BlockTensor tensor;
@@ -196,7 +189,7 @@ Status Stream::copy(const WeightPlan& weight) {
     if (is_float(weight.dtype)) {
       values.resize(static_cast<std::size_t>(count));
       to_float(view, first, values);
-      if (const auto at = first_non_finite(values); at >= 0) {
+      if (const auto at = first_not_finite(values); at >= 0) {
         return non_finite(plan_.options.model, weight, first + at, values[at]);
       }
     }

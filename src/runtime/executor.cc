@@ -1,11 +1,10 @@
 #include "runtime/executor.h"
 
-#include <algorithm>
-#include <cmath>
 #include <numeric>
 #include <utility>
 
 #include "base/fail.h"
+#include "tensor/finite.h"
 
 namespace vernier {
 
@@ -40,11 +39,10 @@ std::vector<int> required_ops(const Graph& graph, const std::vector<bool>& known
 namespace {
 // Matrices are checked by those who read all of them.
 Status check_finite(const ModelSource& source, const std::string& tensor, std::span<const float> values) {
-  const auto bad = std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
-  if (bad == values.end()) return {};
-  return with_hint(
-      fail(ErrorCode::invalid, "{}: {} has {} at row {}", source.path(), tensor, *bad, bad - values.begin()),
-      "the checkpoint is damaged: fetch it again");
+  const std::int64_t bad = first_not_finite(values);
+  if (bad < 0) return {};
+  return with_hint(fail(ErrorCode::invalid, "{}: {} has {} at row {}", source.path(), tensor, values[bad], bad),
+                   "the checkpoint is damaged: fetch it again");
 }
 }  // namespace
 

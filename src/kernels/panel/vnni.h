@@ -11,7 +11,6 @@
 #include "kernels/isa.h"
 #include "kernels/panel/kernels.h"
 
-#define VN_TARGET_VNNI __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")))
 #define VN_INLINE_VNNI VN_TARGET_VNNI inline __attribute__((always_inline))
 
 namespace vernier::kernels {
