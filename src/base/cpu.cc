@@ -11,8 +11,6 @@
 namespace vernier {
 namespace {
 
-constexpr Isa all[] = {Isa::scalar, Isa::avx2, Isa::avx512, Isa::avx512_vnni, Isa::amx};
-
 std::optional<Isa> forced;
 
 bool amx_in_cpuid() {
@@ -26,6 +24,11 @@ bool f16c_in_cpuid() {
   return __get_cpuid(1, &a, &b, &c, &d) && (c >> 29 & 1);
 }
 
+bool avx_vnni_in_cpuid() {
+  unsigned a, b, c, d;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
+
 // Linux grants the tile state (XFEATURE 18) per process, on request.
 bool request_tiles() {
   constexpr long arch_req_xcomp_perm = 0x1023;
@@ -34,7 +37,7 @@ bool request_tiles() {
 }
 
 std::optional<Isa> isa_from_name(std::string_view text) {
-  for (Isa isa : all) {
+  for (Isa isa : kEveryIsa) {
     if (name(isa) == text) return isa;
   }
   return std::nullopt;
@@ -48,6 +51,8 @@ std::string_view name(Isa isa) {
       return "scalar";
     case Isa::avx2:
       return "avx2";
+    case Isa::avx_vnni:
+      return "avx_vnni";
     case Isa::avx512:
       return "avx512";
     case Isa::avx512_vnni:
@@ -64,6 +69,8 @@ bool supports(Isa isa) {
       return true;
     case Isa::avx2:
       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && f16c_in_cpuid();
+    case Isa::avx_vnni:
+      return supports(Isa::avx2) && avx_vnni_in_cpuid();
     case Isa::avx512:
       return supports(Isa::avx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
@@ -82,7 +89,7 @@ Isa best_isa() {
       if (const auto isa = isa_from_name(wanted); isa && supports(*isa)) return *isa;
     }
     Isa found = Isa::scalar;
-    for (Isa isa : all) {
+    for (Isa isa : kEveryIsa) {
       if (isa != Isa::amx && supports(isa)) found = isa;
     }
     return found;
@@ -124,6 +131,7 @@ std::vector<std::string> cpu_features() {
   VN_FEATURE("avx512bf16");
 #undef VN_FEATURE
   if (f16c_in_cpuid()) found.push_back("f16c");
+  if (avx_vnni_in_cpuid()) found.push_back("avx_vnni");
   unsigned a, b, c, d;
   if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
     if (d >> 23 & 1) found.push_back("avx512fp16");

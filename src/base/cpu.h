@@ -7,8 +7,10 @@
 
 namespace vernier {
 
-// Instruction sets in rising order; each implies the ones before it on the machines we dispatch for.
-enum class Isa { scalar, avx2, avx512, avx512_vnni, amx };
+// Instruction sets in rising order; each implies the ones before it, but for avx_vnni (dot products in 256 bits), which
+// CPUs with AVX-512 may lack.
+enum class Isa { scalar, avx2, avx_vnni, avx512, avx512_vnni, amx };
+inline constexpr Isa kEveryIsa[] = {Isa::scalar, Isa::avx2, Isa::avx_vnni, Isa::avx512, Isa::avx512_vnni, Isa::amx};
 
 std::string_view name(Isa isa);
 bool supports(Isa isa);  // AMX includes the kernel's permission to use tiles

@@ -8,72 +8,21 @@
 #include <string>
 
 #include "base/cpu.h"
-#include "kernels/fixtures.h"
 #include "kernels/ops.h"
-#include "kernels/panel/layout.h"
+#include "kernels/panel_fixtures.h"
 #include "kernels/reference.h"
 
 namespace vernier::kernels {
 namespace {
 
+using testing::every_spec;
+using testing::extreme;
+using testing::make;
 using testing::normal;
 using testing::Owned;
-
-// Logical contents of a matrix, and the matrix on its packed bytes.
-struct Packed {
-  PanelSpec spec;
-  std::vector<std::uint8_t> codes, fine, zeros;
-  std::vector<float> scales;
-  Tensor bytes;
-  std::shared_ptr<const PanelMatrix> matrix;
-
-  PanelSource source() const { return {codes, scales, fine, zeros}; }
-  Status pack() {
-    bytes = Tensor(DType::u8, {panel_bytes(spec)});
-    VN_TRY(pack_panels(spec, source(), bytes.bytes()));
-    VN_ASSIGN(matrix, PanelMatrix::open(spec, bytes.bytes(), nullptr));
-    return {};
-  }
-};
-
-enum class Values { random, largest };
-
-Packed make(const PanelSpec& spec, Values values, std::uint64_t seed = 1) {
-  const Random random(seed);
-  std::uint64_t draw = 0;
-  const auto fill = [&](std::int64_t count, int top) {
-    std::vector<std::uint8_t> v(count);
-    for (auto& byte : v)
-      byte = values == Values::largest ? top : static_cast<std::uint8_t>(random.below(draw++, top + 1));
-    return v;
-  };
-  const int top = (1 << spec.bits) - 1;
-  Packed p{spec};
-  p.codes = fill(spec.rows * spec.cols, top);
-  p.zeros = fill(spec.rows * spec.groups(), top);
-  if (values == Values::largest) std::fill(p.zeros.begin(), p.zeros.end(), 0);
-  if (spec.kind == PanelKind::dual) p.fine = fill(spec.rows * spec.groups(), max_fine_scale(spec.bits));
-  p.scales.resize(spec.kind == PanelKind::group ? spec.rows * spec.groups() : spec.rows);
-  for (float& s : p.scales) s = 0.001f + 0.01f * static_cast<float>(random.uniform(draw++));
-  const Status status = p.pack();
-  EXPECT_TRUE(status.ok()) << (status.ok() ? "" : status.error().text());
-  return p;
-}
-
-std::vector<PanelSpec> every_spec(std::int64_t rows, std::int64_t cols, std::int64_t group) {
-  std::vector<PanelSpec> specs;
-  for (PanelKind kind : {PanelKind::dual, PanelKind::group, PanelKind::plain}) {
-    for (int bits : {8, 4, 3, 2}) {
-      if (kind != PanelKind::dual || bits != 8) specs.push_back({kind, bits, rows, cols, group});
-    }
-  }
-  return specs;
-}
-
-std::string text(const PanelSpec& spec, std::int64_t tokens) {
-  return std::string(name(spec.kind)) + " int" + std::to_string(spec.bits) + " g" + std::to_string(spec.group) + " " +
-         std::to_string(spec.rows) + " x " + std::to_string(spec.cols) + ", " + std::to_string(tokens) + " tokens";
-}
+using testing::Packed;
+using testing::text;
+using testing::Values;
 
 Owned product(const Packed& w, const Owned& x, std::span<const float> bias = {}) {
   QuantizedRows rows;
@@ -88,9 +37,9 @@ Owned product(const Packed& w, const Owned& x, std::span<const float> bias = {})
 template <class Body>
 void for_every_isa(Body body) {
   const std::string best(name(best_isa()));
-  for (const char* isa : {"scalar", "avx2", "avx512", "avx512_vnni", "amx"}) {
-    if ((isa == name(Isa::amx) && best != isa) || !force_isa(isa)) continue;
-    SCOPED_TRACE(isa);
+  for (const Isa isa : kEveryIsa) {
+    if ((isa == Isa::amx && best != name(isa)) || !force_isa(name(isa))) continue;
+    SCOPED_TRACE(name(isa));
     body();
   }
   ASSERT_TRUE(force_isa(best));
@@ -105,13 +54,6 @@ void expect_same_bits(const Packed& w, const Owned& x, std::span<const float> bi
     if (!wanted) wanted = found;
     EXPECT_TRUE(testing::same_bits(found, *wanted));
   });
-}
-
-// Activations of +-1, so that codes are +-127.
-Owned extreme(std::int64_t tokens, std::int64_t cols, bool alternating) {
-  Owned x(tokens, cols);
-  for (std::int64_t i = 0; i < tokens * cols; ++i) x.data[i] = alternating && (i / 3) % 2 ? -1.0f : 1.0f;
-  return x;
 }
 
 TEST(Panel, SameBitsFromEveryInstructionSet) {

@@ -1,54 +1,24 @@
 // AVX2 has no four-way dot product: pairs of products are added with saturation to 16 bits. Codes of at most 4 bits
 // stay far from it (8 pairs of 2 * 15 * 127 are 30480), so they are multiplied as they are, and bytes as two nibbles;
 // fine scales follow at the end of each group.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12's own intrinsics start from undefined registers
-#endif
-#include <immintrin.h>
-
-#include <algorithm>
-#include <cstring>
-
-#include "kernels/isa.h"
-#include "kernels/panel/kernels.h"
-
-#define VN_INLINE_AVX2 VN_TARGET_AVX2 VN_INLINE
+#define VN_TARGET_HALF VN_TARGET_AVX2
+#include "kernels/panel/half_panel.h"
 
 namespace vernier::kernels {
 namespace {
 
-constexpr int kHalfRows = 8;  // a register is half a line
-constexpr int kQuads = kStepCols / 4;
-
-VN_INLINE_AVX2 __m256i half_line(const std::uint8_t* step, int line) {
-  return _mm256_load_si256(reinterpret_cast<const __m256i*>(step + line * kLineBytes));
-}
-
-// Operand `quad` of half a step; of bytes the low (nibble 0) or high (nibble 1) four bits.
+// What is multiplied: a code, or the low (nibble 0) or high (nibble 1) four bits of a byte.
 template <int bits, int quad, int nibble>
-VN_INLINE_AVX2 __m256i operand(const std::uint8_t* step) {
-  const __m256i low4 = _mm256_set1_epi8(15), low2 = _mm256_set1_epi8(3);
-  if constexpr (bits == 8) return _mm256_and_si256(_mm256_srli_epi16(half_line(step, quad), 4 * nibble), low4);
-  if constexpr (bits == 4) return _mm256_and_si256(_mm256_srli_epi16(half_line(step, quad / 2), quad % 2 * 4), low4);
-  const __m256i low = _mm256_and_si256(_mm256_srli_epi16(half_line(step, quad / 4), quad % 4 * 2), low2);
-  if constexpr (bits == 2) return low;
-  const __m256i top = half_line(step, 2);
-  constexpr int left = std::max(2 - quad, 0), right = std::max(quad - 2, 0);
-  const __m256i moved = _mm256_srli_epi16(_mm256_slli_epi16(top, left), right);
-  return _mm256_or_si256(low, _mm256_and_si256(moved, _mm256_set1_epi8(4)));
-}
-
-VN_INLINE_AVX2 __m256i broadcast(const std::int8_t* p) {
-  std::int32_t v;
-  std::memcpy(&v, p, 4);
-  return _mm256_set1_epi32(v);
+VN_INLINE_HALF __m256i factor(const std::uint8_t* step) {
+  if constexpr (bits != 8) return operand<bits, quad>(step);
+  return _mm256_and_si256(_mm256_srli_epi16(half_line(step, quad), 4 * nibble), _mm256_set1_epi8(15));
 }
 
 // sum16[t] += the step's codes, from operand `quad` on, times the codes of token t.
 template <int bits, int nibble, int T, int quad = 0>
-VN_INLINE_AVX2 void dot_step(const std::uint8_t* step, const std::int8_t* x, __m256i (&sum16)[T]) {
+VN_INLINE_HALF void dot_step(const std::uint8_t* step, const std::int8_t* x, __m256i (&sum16)[T]) {
   constexpr int block = T == 1 ? 1 : 4;  // of x
-  const __m256i w = operand<bits, quad, nibble>(step);
+  const __m256i w = factor<bits, quad, nibble>(step);
 #pragma GCC unroll 4
   for (int t = 0; t < T; ++t) {
     const __m256i pairs = _mm256_maddubs_epi16(w, broadcast(x + 4 * quad * block + 4 * t));
@@ -58,7 +28,7 @@ VN_INLINE_AVX2 void dot_step(const std::uint8_t* step, const std::int8_t* x, __m
 }
 
 template <int bits, int nibble, int T>
-VN_INLINE_AVX2 void add_step(const std::uint8_t* step, const std::int8_t* x, __m256i (&sum)[T]) {
+VN_INLINE_HALF void add_factors(const std::uint8_t* step, const std::int8_t* x, __m256i (&sum)[T]) {
   __m256i sum16[T];
   for (int t = 0; t < T; ++t) sum16[t] = _mm256_setzero_si256();
   dot_step<bits, nibble, T>(step, x, sum16);
@@ -66,94 +36,18 @@ VN_INLINE_AVX2 void add_step(const std::uint8_t* step, const std::int8_t* x, __m
     sum[t] = _mm256_add_epi32(sum[t], _mm256_madd_epi16(sum16[t], _mm256_set1_epi16(nibble ? 16 : 1)));
 }
 
-VN_INLINE_AVX2 __m256i widen(const std::uint8_t* bytes) {
-  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes)));
-}
-
-struct FineLanes {
-  __m256i scale, zero;
+struct Pairs {
+  template <int bits, int T>
+  static VN_INLINE_HALF void add_step(const std::uint8_t* step, const std::int8_t* x, __m256i (&sum)[T]) {
+    add_factors<bits, 0, T>(step, x, sum);
+    if constexpr (bits == 8) add_factors<bits, 1, T>(step, x, sum);
+  }
 };
-template <PanelKind kind, int bits>
-VN_INLINE_AVX2 FineLanes fine_lanes(const std::uint8_t* integers) {
-  const __m256i first = widen(integers);
-  if constexpr (kind != PanelKind::dual) return {_mm256_set1_epi32(1), first};
-  if constexpr (bits == 4) return {_mm256_and_si256(first, _mm256_set1_epi32(15)), _mm256_srli_epi32(first, 4)};
-  return {first, widen(integers + kPanelRows)};
-}
-
-VN_INLINE_AVX2 void store(const PanelTask& task, std::int64_t row, std::int64_t token, __m256 value) {
-  alignas(32) float lanes[kHalfRows];
-  _mm256_store_ps(lanes, value);
-  const std::int64_t live = std::min<std::int64_t>(kHalfRows, task.w.rows() - row);
-  for (std::int64_t i = 0; i < live; ++i)
-    task.y(token, row + i) = task.bias.empty() ? lanes[i] : lanes[i] + task.bias[row + i];
-}
-
-// Rows 8 * half .. of one panel, T tokens from `token` (tokens beyond `live` are padding of the block).
-template <PanelKind kind, int bits, int T>
-VN_TARGET_AVX2 void half_panel(const PanelTask& task, std::int64_t panel, int half, std::int64_t token,
-                               std::int64_t live) {
-  constexpr int block = T == 1 ? 1 : 4;
-  const PanelMatrix& w = task.w;
-  const QuantizedRows& x = task.x;
-  const int first_row = half * kHalfRows;
-  const std::uint8_t* step = w.codes(panel) + 4 * first_row;
-  const std::uint8_t* integers = w.integers(panel) + first_row;
-  const float* scales = w.scales(panel) + first_row;
-  const std::int8_t* codes = x.codes(token);
-  const std::int32_t* sums = x.sum_pairs(token);
-  __m256i total[T];
-  __m256 value[T];
-  for (int t = 0; t < T; ++t) total[t] = _mm256_setzero_si256(), value[t] = _mm256_setzero_ps();
-  for (std::int64_t g = 0; g < w.groups(); ++g) {
-    const FineLanes fine = fine_lanes<kind, bits>(integers + g * integer_bytes({kind, bits}));
-    __m256i d[T];
-    for (int t = 0; t < T; ++t) {
-      const std::int32_t sum = kind == PanelKind::plain
-                                   ? x.total(token + t)
-                                   : static_cast<std::int16_t>(sums[g / 2 * block + t] >> (g % 2 * 16) & 0xFFFF);
-      d[t] = _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_mullo_epi32(fine.zero, _mm256_set1_epi32(sum)));
-    }
-    for (std::int64_t k = 0; k < w.group_cols();
-         k += kStepCols, step += bits * kLineBytes, codes += kStepCols * block) {
-      add_step<bits, 0, T>(step, codes, d);
-      if constexpr (bits == 8) add_step<bits, 1, T>(step, codes, d);
-    }
-    for (int t = 0; t < T; ++t) {
-      if constexpr (kind == PanelKind::group) {
-        const __m256 scale = _mm256_mul_ps(_mm256_load_ps(scales + g * kPanelRows),
-                                           _mm256_set1_ps(x.scales(token + t)[g * x.scale_step()]));
-        value[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(d[t]), scale, value[t]);
-      } else {
-        total[t] = _mm256_add_epi32(total[t], _mm256_mullo_epi32(d[t], fine.scale));
-      }
-    }
-  }
-  for (int t = 0; t < T && t < live; ++t) {
-    if constexpr (kind != PanelKind::group) {
-      value[t] = _mm256_mul_ps(_mm256_cvtepi32_ps(total[t]), _mm256_load_ps(scales));
-      value[t] = _mm256_mul_ps(value[t], _mm256_set1_ps(x.scales(token + t)[0]));
-    }
-    store(task, panel * kPanelRows + first_row, token + t, value[t]);
-  }
-}
-
-template <PanelKind kind, int bits>
-void panels(const PanelTask& task, const PanelRange& range) {
-  const auto kernel = task.x.block_tokens() == 1 ? half_panel<kind, bits, 1> : half_panel<kind, bits, 4>;
-  const std::int64_t tokens = task.x.block_tokens();
-  for (std::int64_t p = range.first_panel; p < range.last_panel; ++p) {
-    for (int half = 0; half < 2 && p * kPanelRows + half * kHalfRows < task.w.rows(); ++half) {
-      for (std::int64_t t = range.first_token; t < range.last_token; t += tokens)
-        kernel(task, p, half, t, range.last_token - t);
-    }
-  }
-}
 
 }  // namespace
 
 void panels_avx2(const PanelTask& task, const PanelRange& range) {
-  by_kind_and_bits(task.w.spec(), [&]<PanelKind kind, int bits>() { panels<kind, bits>(task, range); });
+  by_kind_and_bits(task.w.spec(), [&]<PanelKind kind, int bits>() { half_panels<Pairs, kind, bits>(task, range); });
 }
 
 }  // namespace vernier::kernels

@@ -37,6 +37,7 @@ void by_kind_and_bits(const PanelSpec& spec, Body body) {
 
 void panels_scalar(const PanelTask& task, const PanelRange& range);
 void panels_avx2(const PanelTask& task, const PanelRange& range);
+void panels_avx_vnni(const PanelTask& task, const PanelRange& range);
 // Few tokens: codes are unpacked in registers and read from memory once per 8 tokens.
 void stream_vnni(const PanelTask& task, const PanelRange& range);
 // Many tokens: pairs of panels are expanded to bytes, a chunk of columns at a time.

@@ -23,6 +23,7 @@ Plan plan(const QuantizedRows& x, const PanelMatrix& w) {
   const std::int64_t stream_panels = std::max<std::int64_t>(w.panels() / (kPiecesPerWorker * thread_count()), 1);
   if (x.isa() == Isa::scalar) return {panels_scalar, 1, x.tokens()};
   if (x.isa() == Isa::avx2) return {panels_avx2, 1, x.tokens()};
+  if (x.isa() == Isa::avx_vnni) return {panels_avx_vnni, 1, x.tokens()};
   if (x.isa() == Isa::amx) return {tile_amx, 2, kAmxTokens};
   if (x.tokens() < kManyTokens) return {stream_vnni, stream_panels, x.tokens()};
   return {tile_vnni, 2, kTileTokens};
