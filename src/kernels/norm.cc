@@ -29,19 +29,20 @@ double sum(const float* x, std::int64_t n, F f) {
 
 }  // namespace
 
+void rms_norm_row(const float* x, std::int64_t width, std::span<const float> weight, float eps, float unit_offset,
+                  float* y) {
+  const double square = sum(x, width, [](float v) { return static_cast<double>(v) * v; }) / width;
+  const float factor = static_cast<float>(1.0 / std::sqrt(square + eps));
+  for (std::int64_t c = 0; c < width; ++c) y[c] = x[c] * factor * (weight.empty() ? 1.0f : unit_offset + weight[c]);
+}
+
 void rms_norm(Matrix<const float> x, std::span<const float> weight, float eps, float unit_offset, std::int64_t slice,
               Matrix<float> y) {
   const std::int64_t width = slice > 0 ? slice : x.cols;
   parallel_ranges(x.rows, grain(x.cols), [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t row = first; row < last; ++row) {
-      for (std::int64_t begin = 0; begin < x.cols; begin += width) {
-        const float* in = x.row(row) + begin;
-        float* out = y.row(row) + begin;
-        const double square = sum(in, width, [](float v) { return static_cast<double>(v) * v; }) / width;
-        const float factor = static_cast<float>(1.0 / std::sqrt(square + eps));
-        for (std::int64_t c = 0; c < width; ++c)
-          out[c] = in[c] * factor * (weight.empty() ? 1.0f : unit_offset + weight[c]);
-      }
+      for (std::int64_t begin = 0; begin < x.cols; begin += width)
+        rms_norm_row(x.row(row) + begin, width, weight, eps, unit_offset, y.row(row) + begin);
     }
   });
 }

@@ -28,6 +28,8 @@ bool set_compute(DType dtype);
 DType compute();
 
 // Norms: an empty weight is all ones, an empty bias all zeros; y may be x. Sums in double.
+void rms_norm_row(const float* x, std::int64_t width, std::span<const float> weight, float eps, float unit_offset,
+                  float* y);
 void rms_norm(Matrix<const float> x, std::span<const float> weight, float eps, float unit_offset, std::int64_t slice,
               Matrix<float> y);
 void layer_norm(Matrix<const float> x, std::span<const float> weight, std::span<const float> bias, float eps,

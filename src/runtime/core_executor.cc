@@ -7,6 +7,7 @@
 #include "kernels/ops.h"
 #include "kernels/panel/panel.h"
 #include "runtime/executor.h"
+#include "runtime/fusion.h"
 #include "runtime/kv_cache.h"
 #include "runtime/mixture.h"
 
@@ -37,7 +38,7 @@ class Evaluation {
     VN_TRY(plan(targets));
     for (step_ = 0; step_ < steps_.size(); ++step_) {
       const Op& op = graph_.ops[steps_[step_]];
-      VN_ASSIGN(Buffer result, compute(op));
+      VN_ASSIGN(Buffer result, fusion_.codes[op.output] ? compute_codes(op) : compute(op));
       values_.set(op.output, std::move(result));
       for (ValueId input : op.inputs) {
         if (!is_last_use(input)) continue;
@@ -102,6 +103,7 @@ class Evaluation {
       }
       keep_[target] = true;
     }
+    fusion_ = find_fusion(graph_, steps_, keep_, [this](int op) { return integer_format(op); });
     return {};
   }
 
@@ -147,6 +149,7 @@ class Evaluation {
       case OpKind::attention:
         return attention(op);
       case OpKind::silu:
+        if (fusion_.silu[op.output]) return writable_input(op);
         return elementwise(op, kernels::silu);
       case OpKind::relu:
         return elementwise(op, kernels::relu);
@@ -177,13 +180,16 @@ class Evaluation {
   }
 
   Result<Buffer> binary(const Op& op, void (*kernel)(Matrix<float>, Matrix<const float>)) {
-    if (input(op, 0).rows != input(op, 1).rows) {
-      return fail(ErrorCode::mismatch, "{}: {}: {} rows against {}", graph_.name, op.name, input(op, 0).rows,
-                  input(op, 1).rows);
-    }
+    VN_TRY(check_equal_rows(op));
     Buffer x = writable_input(op);
     kernel(x.matrix(), input(op, 1).matrix());
     return x;
+  }
+
+  Status check_equal_rows(const Op& op) const {
+    const std::int64_t first = input(op, 0).rows, second = input(op, 1).rows;
+    if (first == second) return {};
+    return fail(ErrorCode::mismatch, "{}: {}: {} rows against {}", graph_.name, op.name, first, second);
   }
 
   // Ops that look at positions need one row per token of the batch.
@@ -233,14 +239,20 @@ class Evaluation {
     return x;
   }
 
-  // How the input of a linear on panels is quantized for a product in integers; none: the product is one of floats.
-  std::optional<kernels::RowsFormat> integer_format(const kernels::PanelMatrix& panels) const {
-    const auto found = weights_.activations.find(steps_[step_]);
+  const kernels::PanelMatrix* panels(const Op& op) const {
+    return dynamic_cast<const kernels::PanelMatrix*>(weights_.matrices[op.weight].get());
+  }
+
+  // How the input of a linear op on panels is quantized for a product in integers; none: the product is one of floats.
+  std::optional<kernels::RowsFormat> integer_format(int op) const {
+    const kernels::PanelMatrix* weight = panels(graph_.ops[op]);
+    if (!weight) return std::nullopt;
+    kernels::RowsFormat format = kernels::rows_format(*weight);
+    const auto found = weights_.activations.find(op);
     if (found == weights_.activations.end())
-      return executor_.options.int8_inputs ? std::optional(kernels::rows_format(panels)) : std::nullopt;
+      return executor_.options.int8_inputs ? std::optional(format) : std::nullopt;
     const ActivationSpec& spec = found->second;
     if (spec.bits != 8 || !spec.symmetric || spec.full_range || (spec.dynamic && !spec.per_token)) return std::nullopt;
-    kernels::RowsFormat format = kernels::rows_format(panels);
     format.per_group = false;
     if (!spec.dynamic) format.static_scale = spec.scale;
     return format;
@@ -254,16 +266,32 @@ class Evaluation {
     return executor_.rows;
   }
 
+  // An op whose readers want its output quantized: the codes go to executor_.rows, the value stays empty.
+  Result<Buffer> compute_codes(const Op& op) {
+    std::size_t reader = step_ + 1;
+    while (graph_.ops[steps_[reader]].kind != OpKind::linear) ++reader;
+    const kernels::RowsFormat format = *integer_format(steps_[reader]);
+    const Buffer& x = input(op, 0);
+    if (op.kind == OpKind::rms_norm) {
+      kernels::quantize_norm_rows(x.matrix(), vector(op.weight), op.eps, op.unit_offset, format, executor_.rows);
+    } else {
+      VN_TRY(check_equal_rows(op));
+      kernels::quantize_product_rows(x.matrix(), input(op, 1).matrix(), fusion_.silu[op.inputs[0]], format,
+                                     executor_.rows);
+    }
+    integer_value_ = op.output;
+    return Buffer();
+  }
+
   Buffer linear(const Op& op) {
-    const WeightMatrix& weight = *weights_.matrices[op.weight];
-    if (const auto* panels = dynamic_cast<const kernels::PanelMatrix*>(&weight)) {
-      if (const auto format = integer_format(*panels)) {
-        Buffer y(input(op, 0).rows, weight.rows());
-        kernels::panel_linear(integer_rows(op.inputs[0], *format), *panels, vector(op.bias), y.matrix());
-        return y;
-      }
+    if (const auto format = integer_format(steps_[step_])) {
+      const kernels::QuantizedRows& rows = integer_rows(op.inputs[0], *format);
+      Buffer y(rows.tokens(), panels(op)->rows());
+      kernels::panel_linear(rows, *panels(op), vector(op.bias), y.matrix());
+      return y;
     }
     const Buffer& x = linear_input(op);
+    const WeightMatrix& weight = *weights_.matrices[op.weight];
     Buffer y(x.rows, weight.rows());
     kernels::linear(x.matrix(), weight, vector(op.bias), y.matrix());
     return y;
@@ -334,6 +362,7 @@ class Evaluation {
   std::vector<std::size_t> last_use_;  // by value, the step
   std::vector<bool> keep_;             // by value: given by the caller, or asked for
 
+  Fusion fusion_;
   Shared& executor_;
   ValueId integer_value_ = -1;    // whose int8 codes are in executor_.rows
   ValueId quantized_value_ = -1;  // whose quantized copy is held

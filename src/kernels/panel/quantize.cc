@@ -3,7 +3,9 @@
 #include <cstring>
 
 #include "base/threads.h"
+#include "kernels/exp/exp.h"
 #include "kernels/isa.h"
+#include "kernels/ops.h"
 #include "kernels/panel/layout.h"
 #include "kernels/panel/rows.h"
 
@@ -136,15 +138,51 @@ void QuantizedRows::quantize_row(std::int64_t token, const float* x) {
   }
 }
 
+namespace {
+
+// body(t) for every token; on the calling thread where there is too little to wake others for.
+template <class Body>
+void for_tokens(std::int64_t tokens, std::int64_t cols, Body body) {
+  const std::int64_t grain = std::max<std::int64_t>(kGrainValues / std::max<std::int64_t>(cols, 1), 1);
+  const auto some = [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t t = first; t < last; ++t) body(t);
+  };
+  if (tokens <= grain) return some(0, tokens);
+  parallel_ranges(tokens, grain, some);
+}
+
+float* float_row(std::int64_t cols) {
+  static thread_local Scratch<float> scratch;
+  return scratch.get(cols);
+}
+
+}  // namespace
+
 void quantize_rows(Matrix<const float> x, const RowsFormat& format, QuantizedRows& out) {
   out.reset(x.rows, x.cols, format);
-  const std::int64_t grain = std::max<std::int64_t>(kGrainValues / std::max<std::int64_t>(x.cols, 1), 1);
-  if (x.rows <= grain) {  // too little to wake others for
-    for (std::int64_t t = 0; t < x.rows; ++t) out.quantize_row(t, x.row(t));
-    return;
-  }
-  parallel_ranges(x.rows, grain, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t t = first; t < last; ++t) out.quantize_row(t, x.row(t));
+  for_tokens(x.rows, x.cols, [&](std::int64_t t) { out.quantize_row(t, x.row(t)); });
+}
+
+void quantize_norm_rows(Matrix<const float> x, std::span<const float> weight, float eps, float unit_offset,
+                        const RowsFormat& format, QuantizedRows& out) {
+  out.reset(x.rows, x.cols, format);
+  for_tokens(x.rows, x.cols, [&](std::int64_t t) {
+    float* row = float_row(x.cols);
+    rms_norm_row(x.row(t), x.cols, weight, eps, unit_offset, row);
+    out.quantize_row(t, row);
+  });
+}
+
+void quantize_product_rows(Matrix<const float> gate, Matrix<const float> up, bool silu, const RowsFormat& format,
+                           QuantizedRows& out) {
+  out.reset(gate.rows, gate.cols, format);
+  for_tokens(gate.rows, gate.cols, [&](std::int64_t t) {
+    float* row = float_row(gate.cols);
+    std::copy_n(gate.row(t), gate.cols, row);
+    if (silu) silu_kernel()(row, gate.cols);
+    const float* factor = up.row(t);
+    for (std::int64_t c = 0; c < gate.cols; ++c) row[c] *= factor[c];
+    out.quantize_row(t, row);
   });
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 
 #include "base/cpu.h"
 #include "kernels/scratch.h"
@@ -69,5 +70,11 @@ class QuantizedRows {
 
 // All rows of x; parallel over tokens.
 void quantize_rows(Matrix<const float> x, const RowsFormat& format, QuantizedRows& out);
+
+// The same of rms_norm(x) and of silu(gate) * up, whose floats are never written out.
+void quantize_norm_rows(Matrix<const float> x, std::span<const float> weight, float eps, float unit_offset,
+                        const RowsFormat& format, QuantizedRows& out);
+void quantize_product_rows(Matrix<const float> gate, Matrix<const float> up, bool silu, const RowsFormat& format,
+                           QuantizedRows& out);
 
 }  // namespace vernier::kernels
