@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <iterator>
 
 #include "base/cpu.h"
 #include "base/fail.h"
@@ -10,6 +12,7 @@
 #include "cli/output.h"
 #include "cli/table.h"
 #include "containers/container.h"
+#include "eval/kernel_speed.h"
 #include "eval/speed.h"
 
 namespace vernier {
@@ -20,9 +23,42 @@ struct BenchCommand {
   SpeedOptions options;
   std::string model, kv = "f16", isa;
   bool float_inputs = false;
+
+  CLI::App* kernels = nullptr;  // the subcommand
+  KernelSpeedOptions kernel_options;
 };
 
 std::string share(double part, double whole) { return whole > 0 ? fmt::format("{:.0f} %", 100 * part / whole) : "-"; }
+
+int bench_kernels(BenchCommand& command) {
+  KernelSpeedOptions& options = command.kernel_options;
+  if (command.isa.empty()) {
+    std::copy_if(std::begin(kEveryIsa), std::end(kEveryIsa), std::back_inserter(options.isas), supports);
+  } else {
+    options.isas = {best_isa()};
+  }
+  const auto rows = measure_kernels(options);
+  if (!rows.ok()) return report(rows.error());
+  if (rows->empty()) return usage_error(fmt::format("--only {}: no kernel has that in its name", options.only));
+  if (command.common.json) {
+    Json json = {{"cpu", cpu_model()}, {"threads", thread_count()}, {"kernels", Json::array()}};
+    for (const KernelSpeed& row : *rows) json["kernels"].push_back(to_json(row));
+    print_json(json);
+    return exit_ok;
+  }
+  Table table({{"kernel"},
+               {"shape"},
+               {"isa"},
+               {"rate", Table::Align::right},
+               {"of the limit", Table::Align::right},
+               {"limit"}});
+  for (const KernelSpeed& r : *rows) {
+    table.add({r.kernel, r.shape, r.isa, fmt::format("{:.1f} {}", r.rate, r.unit), share(r.rate, r.limit_rate),
+               fmt::format("{} {:.1f}", r.limit, r.limit_rate)});
+  }
+  print_table(table);
+  return exit_ok;
+}
 
 void print_speed(const BenchCommand& command, const SpeedResult& r) {
   Table table({{"figure"}, {"value", Table::Align::right}, {"of the limit", Table::Align::right}, {"limit"}});
@@ -44,9 +80,11 @@ void print_speed(const BenchCommand& command, const SpeedResult& r) {
 
 int run_bench(BenchCommand& command) {
   command.common.apply();
-  if (!command.isa.empty() && !force_isa(command.isa))
-    return report(with_hint(fail(ErrorCode::unsupported, "--isa {}: this CPU has no such instructions", command.isa),
-                            "vernier doctor shows what it has"));
+  if (!command.isa.empty()) {
+    if (const Status forced = require_isa("--isa", command.isa); !forced.ok()) return report(forced.error());
+  }
+  if (command.kernels->parsed()) return bench_kernels(command);
+  if (command.model.empty()) return usage_error("bench wants MODEL, or the word kernels");
   keep_freed_memory();
   command.options.kv = *kernels::kv_type_from_name(command.kv);
   command.options.executor.int8_inputs = !command.float_inputs;
@@ -71,7 +109,7 @@ int run_bench(BenchCommand& command) {
 std::function<int()> setup(CLI::App& app) {
   auto command = std::make_shared<BenchCommand>();
   SpeedOptions& options = command->options;
-  app.add_option("MODEL", command->model, "model folder, of any container")->required();
+  app.add_option("MODEL", command->model, "model folder, of any container");
   app.add_option("--prompt", options.prompt, "tokens of a prompt")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--generate", options.generate, "tokens decoded")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--depth", options.depth, "context when decoding begins (default: the prompt)")
@@ -85,16 +123,21 @@ std::function<int()> setup(CLI::App& app) {
   app.add_option("--kv", command->kv, "elements of the KV cache")
       ->check(CLI::IsMember({"f32", "f16", "int8", "int4"}))
       ->capture_default_str();
-  app.add_option("--isa", command->isa, "force an instruction set: scalar, avx2, avx512, avx512_vnni, amx");
+  app.add_option("--isa", command->isa, "one instruction set: scalar, avx2, avx_vnni, avx512, avx512_vnni, amx");
   app.add_flag("--float-inputs", command->float_inputs, "multiply weight-only models in float");
   add_common_options(app, command->common);
+  command->kernels =
+      app.add_subcommand("kernels", "every kernel x shape x instruction set, with its share of the limit");
+  command->kernels->fallthrough();
+  command->kernels->add_option("--only", command->kernel_options.only, "kernels with this in their name");
   app.footer(
       R"(Rates are medians; +- is half the distance between the slowest and the fastest repetition. Shares are of limits that are
 measured in the same process: a plain read loop, and oneDNN's int8 products on the model's own shapes.
 
 Examples:
   vernier bench my-model-packed
-  vernier bench my-model-packed --prompt 512 --generate 128 --batch 8 --kv int8 --json)");
+  vernier bench my-model-packed --prompt 512 --generate 128 --batch 8 --kv int8 --json
+  vernier bench kernels --only "dual int4")");
   return [command] { return run_bench(*command); };
 }
 

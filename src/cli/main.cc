@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <cstdlib>
 #include <exception>
 #include <utility>
 #include <vector>
@@ -53,6 +54,10 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? vernier::exit_ok : vernier::exit_usage;
+  }
+  if (const char* isa = std::getenv("VERNIER_ISA")) {
+    if (const auto forced = vernier::require_isa("VERNIER_ISA", isa); !forced.ok())
+      return vernier::report(forced.error());
   }
   vernier::install_interrupt_handler();
   try {

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <vector>
 
+#include "base/cpu.h"
 #include "base/fail.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -52,6 +53,16 @@ int report(const Error& error) {
 int usage_error(const std::string& message) {
   report(with_hint(fail(ErrorCode::invalid, "{}", message), "--help shows the options"));
   return exit_usage;
+}
+
+Status require_isa(std::string_view origin, const std::string& isa) {
+  if (force_isa(isa)) return {};
+  std::string known;
+  for (const Isa one : kEveryIsa) {
+    if (supports(one)) known += fmt::format("{}{}", known.empty() ? "" : ", ", name(one));
+  }
+  return with_hint(fail(ErrorCode::unsupported, "{} {}: no instruction set of this CPU", origin, isa),
+                   "it has " + known);
 }
 
 namespace {

@@ -28,6 +28,9 @@ void print_json(const Json& json);  // to stdout
 int report(const Error& error);
 int usage_error(const std::string& message);
 
+// Forces an instruction set that `origin` ("--isa") names. Errors: unknown, or this CPU lacks it.
+Status require_isa(std::string_view origin, const std::string& isa);
+
 // The arguments of this process as a shell would take them, without `dropped`.
 void set_command_line(int argc, char** argv);
 std::string command_line(const std::string& dropped = {});

@@ -1,7 +1,6 @@
 #include "eval/speed.h"
 
 #include <algorithm>
-#include <chrono>
 #include <map>
 #include <numeric>
 
@@ -10,6 +9,7 @@
 #include "base/interrupt.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "base/stopwatch.h"
 #include "base/threads.h"
 #include "kernels/measure.h"
 #include "runtime/generate.h"
@@ -19,20 +19,15 @@ namespace {
 
 constexpr std::int64_t chunk_tokens = 256;  // of a prompt in one step, as the engine cuts it
 constexpr std::uint64_t token_seed = 1;
-
-class Stopwatch {
- public:
-  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begun_).count(); }
-
- private:
-  std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
-};
+constexpr std::int64_t read_loop_bytes = std::int64_t{768} << 20;  // beyond any last-level cache
 
 Rate rate_of(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   const double median = (values[values.size() / 2] + values[(values.size() - 1) / 2]) / 2;
   return {median, (values.back() - values.front()) / median};
 }
+
+double median(std::vector<double> values) { return rate_of(std::move(values)).median; }
 
 // A model with its cache, and the loops that are timed.
 class Timed {
@@ -136,10 +131,9 @@ Result<Work> work_of(const ModelSource& source) {
 }
 
 // Seconds that the linears of all blocks take for `tokens` rows, each given its input.
-Result<double> gemm_seconds(const ModelSource& source, const SpeedOptions& options) {
+Result<double> gemm_seconds(const ModelSource& source, const SpeedOptions& options, const std::vector<float>& inputs) {
   const auto executor = make_core_executor(options.executor);
   const Batch batch = Batch::uniform(1, options.prompt);
-  const Random random(token_seed);
   double seconds = 0;
   for (const Graph& block : source.graph().blocks) {
     VN_ASSIGN(const WeightTable weights, load_weights(source, block));
@@ -147,7 +141,7 @@ Result<double> gemm_seconds(const ModelSource& source, const SpeedOptions& optio
       if (op.kind != OpKind::linear) continue;
       ValueTable values(block);
       Buffer x(options.prompt, block.values[op.inputs[0]].width);
-      for (std::size_t i = 0; i < x.data.size(); ++i) x.data[i] = random.normal(i);
+      std::copy_n(inputs.begin(), x.data.size(), x.data.begin());
       values.set(op.inputs[0], std::move(x));
       const Stopwatch watch;
       VN_TRY(executor->evaluate(block, weights, batch, values, {&op.output, 1}));
@@ -155,6 +149,19 @@ Result<double> gemm_seconds(const ModelSource& source, const SpeedOptions& optio
     }
   }
   return seconds;
+}
+
+// Random inputs for the widest of the linears.
+std::vector<float> linear_inputs(const ModelGraph& model, std::int64_t tokens) {
+  std::int64_t width = 0;
+  for (const Graph& block : model.blocks) {
+    for (const Op& op : block.ops)
+      if (op.kind == OpKind::linear) width = std::max(width, block.values[op.inputs[0]].width);
+  }
+  std::vector<float> values(width * tokens);
+  const Random random(token_seed);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = random.normal(i);
+  return values;
 }
 
 double int8_gops(const Work& work, std::int64_t tokens) {
@@ -199,32 +206,41 @@ Result<SpeedResult> measure_speed(const ModelSource& source, const SpeedOptions&
   result.weight_bytes = work.bytes;
   result.kv_bytes_per_token = KvCache::bytes_per_token(source.graph(), options.kv);
 
-  VN_TRY(timed.prompt(0, options.prompt));  // faults the mapped weights in
-  std::vector<double> prefill, decode;
+  VN_TRY(timed.fill());  // faults the mapped weights in
+  VN_TRY(timed.decode(options.generate));
+  result.peak_resident_bytes = peak_resident_bytes();
+
+  // What is measured and its limit take turns: on a machine shared with others, only neighbours in time compare.
+  const std::vector<float> inputs = linear_inputs(source.graph(), options.prompt);
+  const auto tokens = static_cast<double>(options.prompt);
+  const double block_gop = 2 * work.block_weights * tokens / 1e9, head_gop = 2 * work.head_weights / 1e9;
+  std::vector<double> prefill, gemm, int8, decode, read;
   for (int i = 0; i < options.repetitions; ++i) {
     const Stopwatch watch;
     VN_TRY(timed.prompt(0, options.prompt));
-    prefill.push_back(static_cast<double>(options.prompt) / watch.seconds());
+    prefill.push_back(tokens / watch.seconds());
+    int8.push_back(int8_gops(work, options.prompt));
+    VN_ASSIGN(const double gemm_s, gemm_seconds(source, options, inputs));
+    gemm.push_back(block_gop / gemm_s);
   }
   VN_TRY(timed.fill());
+  const std::vector<std::byte> memory(read_loop_bytes, std::byte{1});
   for (int i = 0; i < options.repetitions; ++i) {
+    const Stopwatch reading;
+    kernels::read_bytes(memory);
+    read.push_back(static_cast<double>(read_loop_bytes) / reading.seconds() / 1e9);
     const Stopwatch watch;
     VN_TRY(timed.decode(options.generate));
     decode.push_back(static_cast<double>(options.generate * options.batch) / watch.seconds());
   }
-  result.peak_resident_bytes = peak_resident_bytes();
   result.prefill_tokens_per_s = rate_of(std::move(prefill));
   result.decode_tokens_per_s = rate_of(std::move(decode));
-
-  const auto tokens = static_cast<double>(options.prompt);
-  const double block_gop = 2 * work.block_weights * tokens / 1e9, head_gop = 2 * work.head_weights / 1e9;
   result.prefill_gops = (block_gop + head_gop) * result.prefill_tokens_per_s.median / tokens;
-  VN_ASSIGN(const double gemm_s, gemm_seconds(source, options));
-  result.prefill_gemm_gops = block_gop / gemm_s;
-  result.machine_read_gb_per_s = kernels::measure_read_bytes_per_s(thread_count()) / 1e9;
+  result.prefill_gemm_gops = median(std::move(gemm));
+  result.int8_gemm_gops = median(std::move(int8));
+  result.machine_read_gb_per_s = median(std::move(read));
   result.decode_read_gb_per_s =
       static_cast<double>(work.bytes) * result.decode_tokens_per_s.median / options.batch / 1e9;
-  result.int8_gemm_gops = int8_gops(work, options.prompt);
   return result;
 }
 

@@ -1,10 +1,11 @@
 #include "kernels/measure.h"
 
 #include <algorithm>
-#include <chrono>
+#include <atomic>
 #include <functional>
 #include <vector>
 
+#include "base/stopwatch.h"
 #include "base/threads.h"
 #include "formats/vectorize.h"
 #include "kernels/onednn/api.h"
@@ -14,9 +15,9 @@ namespace vernier::kernels {
 namespace {
 
 double seconds_of(const std::function<void()>& work) {
-  const auto begun = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+  return watch.seconds();
 }
 
 }  // namespace
@@ -28,6 +29,14 @@ VN_VECTORIZED std::uint64_t read_words(const std::uint64_t* at, std::int64_t cou
   std::uint64_t sum = 0;
   for (const std::uint64_t lane : lanes) sum += lane;
   return sum;
+}
+
+void read_bytes(std::span<const std::byte> bytes) {
+  static std::atomic<std::uint64_t> sink;  // the sums are used, or the reads could be optimised away
+  const auto* words = reinterpret_cast<const std::uint64_t*>(bytes.data());
+  const auto count = static_cast<std::int64_t>(bytes.size() / 8), each = (count + thread_count() - 1) / thread_count();
+  parallel_ranges(count, each,
+                  [&](std::int64_t first, std::int64_t last) { sink += read_words(words + first, last - first); });
 }
 
 double measure_read_bytes_per_s(int workers) {
@@ -60,23 +69,36 @@ double measure_sgemm_flops_per_s(int workers) {
   return best;
 }
 
+Int8Product::Int8Product(std::int64_t tokens, std::int64_t rows, std::int64_t cols, int workers)
+    : tokens_(tokens),
+      rows_(rows),
+      cols_(cols),
+      workers_(workers),
+      each_(rows / workers),
+      x_(tokens * cols, 3),
+      w_(rows * cols, 5),
+      y_(tokens * rows) {}
+
+bool Int8Product::run() {
+  std::atomic<bool> good = each_ > 0;
+  parallel_for(workers_, [&](std::int64_t i) {
+    if (good && !onednn().gemm_u8s8(tokens_, each_, cols_, x_.data(), w_.data() + i * each_ * cols_,
+                                    y_.data() + i * each_, rows_))
+      good = false;
+  });
+  return good;
+}
+
 double measure_int8_ops_per_s(std::int64_t tokens, std::int64_t rows, std::int64_t cols, int workers) {
-  const std::int64_t each = rows / workers;
-  std::vector<std::uint8_t> x(tokens * cols, 3);
-  std::vector<std::int8_t> w(rows * cols, 5);
-  std::vector<std::int32_t> y(tokens * rows);
-  bool good = each > 0;
+  Int8Product product(tokens, rows, cols, workers);
   double best = 0;
-  for (int pass = 0; pass < 4 && good; ++pass) {
-    const double seconds = seconds_of([&] {
-      parallel_for(workers, [&](std::int64_t i) {
-        if (!onednn().gemm_u8s8(tokens, each, cols, x.data(), w.data() + i * each * cols, y.data() + i * each, rows))
-          good = false;
-      });
-    });
-    if (pass > 0) best = std::max(best, 2.0 * tokens * each * workers * cols / seconds);
+  for (int pass = 0; pass < 4; ++pass) {
+    bool good = false;
+    const double seconds = seconds_of([&] { good = product.run(); });
+    if (!good) return 0;
+    if (pass > 0) best = std::max(best, product.operations() / seconds);
   }
-  return good ? best : 0;
+  return best;
 }
 
 }  // namespace vernier::kernels

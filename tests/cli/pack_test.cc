@@ -1,6 +1,8 @@
 // vernier pack and bench: what kernels read in place is the same model.
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "base/json.h"
 #include "support/support.h"
@@ -120,6 +122,39 @@ TEST_F(Pack, BenchComparesWithTheMachine) {
   const Outcome forced = run_vernier({"bench", quantized_, "--isa", "nosuch"});
   EXPECT_EQ(forced.exit_code, 1);
   EXPECT_NE(forced.err.find("nosuch"), std::string::npos);
+}
+
+TEST(BenchKernels, GivesEachKernelItsLimit) {
+  const Outcome run = run_vernier({"bench", "kernels", "--only", "rms_norm", "--json", "--quiet"});
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  const Json json = parse_json(run.out, "stdout").value();
+  std::set<std::string> isas;
+  for (const Json& row : json["kernels"]) {
+    EXPECT_EQ(row["kernel"], "rms_norm");
+    EXPECT_GT(row["rate"].get<double>(), 0);
+    EXPECT_GT(row["share"].get<double>(), 0);
+    isas.insert(row["isa"]);
+  }
+  EXPECT_TRUE(isas.contains("scalar"));
+  EXPECT_EQ(isas.size(), json["kernels"].size());
+
+  const Outcome none = run_vernier({"bench", "kernels", "--only", "nosuch", "--quiet"});
+  EXPECT_EQ(none.exit_code, 2);
+  EXPECT_NE(none.err.find("nosuch"), std::string::npos) << none.err;
+}
+
+TEST(BenchKernels, AnInstructionSetTheCpuLacksIsNamed) {
+  const char* before = std::getenv("VERNIER_ISA");
+  const std::string kept = before ? before : "";
+  ::setenv("VERNIER_ISA", "avx9000", 1);
+  const Outcome run = run_vernier({"doctor", "--no-measure"});
+  if (before)
+    ::setenv("VERNIER_ISA", kept.c_str(), 1);
+  else
+    ::unsetenv("VERNIER_ISA");
+  EXPECT_EQ(run.exit_code, 1);
+  EXPECT_NE(run.err.find("VERNIER_ISA avx9000"), std::string::npos) << run.err;
+  EXPECT_NE(run.err.find("it has scalar"), std::string::npos) << run.err;
 }
 
 }  // namespace
