@@ -142,7 +142,8 @@ class Bench {
     std::vector<std::int32_t> table(pages);
     for (std::int64_t i = 0; i < pages; ++i) table[i] = static_cast<std::int32_t>(i);
     const auto sequence = [&](std::int64_t layer, std::int64_t tokens) {
-      return kernels::KvSequence{0, tokens, kContext - tokens, {layout, pool.bytes().data() + layer * layer_bytes, table}};
+      return kernels::KvSequence{
+          0, tokens, kContext - tokens, {layout, pool.bytes().data() + layer * layer_bytes, table}};
     };
     const std::vector<float> keys = numbers(kContext * kKvHeads * kHeadDim, 1);
     const Matrix<const float> rows(keys.data(), kContext, kKvHeads * kHeadDim);
@@ -159,7 +160,8 @@ class Bench {
       std::int64_t layer = 0;
       for (; layer < layers && watch.seconds() < kLongSeconds / 2; ++layer) {
         const auto one = sequence(layer, 1);
-        kernels::paged_attention({q.data(), 1, kHeads * kHeadDim}, {&one, 1}, shape, {out.data(), 1, kHeads * kHeadDim});
+        kernels::paged_attention({q.data(), 1, kHeads * kHeadDim}, {&one, 1}, shape,
+                                 {out.data(), 1, kHeads * kHeadDim});
       }
       return static_cast<double>(layer * layer_bytes);
     };
@@ -202,7 +204,8 @@ class Bench {
         op();
         return bytes;
       };
-      VN_TRY(hold({kernel, fmt::format("{} x {}", kPromptTokens, cols), "GB/s", "copy loop", [&] { x = start; }, run, copy}));
+      VN_TRY(hold(
+          {kernel, fmt::format("{} x {}", kPromptTokens, cols), "GB/s", "copy loop", [&] { x = start; }, run, copy}));
     }
     return {};
   }
@@ -224,8 +227,8 @@ class Bench {
 }  // namespace
 
 Json to_json(const KernelSpeed& r) {
-  return {{"kernel", r.kernel}, {"shape", r.shape}, {"isa", r.isa},  {"unit", r.unit},
-          {"rate", r.rate},     {"limit", r.limit}, {"limit_rate", r.limit_rate}, {"share", r.share()}};
+  return {{"kernel", r.kernel}, {"shape", r.shape},           {"isa", r.isa},      {"unit", r.unit}, {"rate", r.rate},
+          {"limit", r.limit},   {"limit_rate", r.limit_rate}, {"share", r.share()}};
 }
 
 Result<std::vector<KernelSpeed>> measure_kernels(const KernelSpeedOptions& options) { return Bench(options).run(); }

@@ -13,8 +13,8 @@ namespace vernier {
 
 struct KernelSpeed {
   std::string kernel, shape, isa;
-  std::string unit;       // of both rates: "GB/s" or "GOP/s"
-  std::string limit;      // what bounds it: "read loop", "copy loop", "oneDNN int8", "oneDNN fp32"
+  std::string unit;                 // of both rates: "GB/s" or "GOP/s"
+  std::string limit;                // what bounds it: "read loop", "copy loop", "oneDNN int8", "oneDNN fp32"
   double rate = 0, limit_rate = 0;  // medians
 
   double share() const { return limit_rate > 0 ? rate / limit_rate : 0; }

@@ -32,9 +32,8 @@ struct PanelBlock {
     std::vector<bool> known(graph.values.size()), keep(graph.values.size());
     known[graph.input] = keep[graph.output] = true;
     for (const ValueId v : kept) keep[v] = true;
-    return find_fusion(graph, required_ops(graph, known, {&graph.output, 1}), keep, [&](int) {
-      return integers ? std::optional(kernels::RowsFormat{.group = 32}) : std::nullopt;
-    });
+    return find_fusion(graph, required_ops(graph, known, {&graph.output, 1}), keep,
+                       [&](int) { return integers ? std::optional(kernels::RowsFormat{.group = 32}) : std::nullopt; });
   }
   std::vector<float> run(std::vector<ValueId> targets) const {
     ValueTable values(graph);
@@ -68,7 +67,9 @@ TEST(Fusion, NormsAndProductsBeforeIntegerLinearsAreCodes) {
 
 TEST(Fusion, WhatSomebodyElseNeedsStaysInFloats) {
   const PanelBlock block(llama_config());
-  const auto nothing = [](const std::vector<bool>& marks) { return std::find(marks.begin(), marks.end(), true) == marks.end(); };
+  const auto nothing = [](const std::vector<bool>& marks) {
+    return std::find(marks.begin(), marks.end(), true) == marks.end();
+  };
   EXPECT_TRUE(nothing(block.fusion({}, false).codes));
   for (const OpKind kind : {OpKind::rms_norm, OpKind::multiply}) {
     const auto kept = block.outputs_of(kind);

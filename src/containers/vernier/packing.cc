@@ -17,7 +17,7 @@ std::optional<PanelSpec> panel_spec(const WeightPlan& weight) {
   if (grid.group > 0) spec.group = grid.group;
   if (grid.format == "dual")
     spec.kind = PanelKind::dual;
-  else if (grid.format != "int")
+  else if (grid.format != "int" && grid.format != "ternary")  // whose codes and parameters are alike
     return std::nullopt;
   else if (grid.group > 0)
     spec.kind = PanelKind::group;

@@ -42,4 +42,11 @@ class IntGrid final : public Grid {
 // The tensors an integer weight is stored as; shared by the grid's size formula and the storage.
 std::vector<StoredTensor> int_layout(const GridSpec& spec, std::int64_t rows, std::int64_t cols, bool column_groups);
 
+// The storage itself (FormatDescriptor has the contracts), for every grid with the parameters of IntParam.
+std::vector<Tensor> int_pack(const GridPart& part);
+Result<std::unique_ptr<WeightMatrix>> int_open(const GridSpec& spec, std::int64_t rows, std::int64_t cols,
+                                               std::span<const TensorView> tensors);
+Result<GridPart> int_unpack(const GridSpec& spec, std::int64_t rows, std::int64_t cols,
+                            std::span<const TensorView> tensors);
+
 }  // namespace vernier

@@ -107,7 +107,18 @@ void PackedIntMatrix::decode_rows(std::int64_t first, std::int64_t count, float*
   }
 }
 
-std::vector<Tensor> pack(const GridPart& part) {
+}  // namespace
+
+std::vector<StoredTensor> int_layout(const GridSpec& spec, std::int64_t rows, std::int64_t cols, bool column_groups) {
+  const std::int64_t groups = group_count(spec, cols), param_rows = spec.group == -1 ? 1 : rows;
+  std::vector<StoredTensor> tensors{{"codes", DType::u8, {rows, packed_bytes(cols, spec.bits)}},
+                                    {"scale", spec.scale_dtype, {param_rows, groups}}};
+  if (!spec.symmetric) tensors.push_back({"zero", DType::u8, {param_rows, packed_bytes(groups, spec.bits)}});
+  if (column_groups) tensors.push_back({"column_group", DType::i32, {cols}});
+  return tensors;
+}
+
+std::vector<Tensor> int_pack(const GridPart& part) {
   const GridSpec& spec = part.grid->spec();
   std::vector<Tensor> tensors;
   for (const StoredTensor& t : int_layout(spec, part.rows, part.cols, !part.group_of_column.empty()))
@@ -128,14 +139,14 @@ std::vector<Tensor> pack(const GridPart& part) {
   return tensors;
 }
 
-Result<std::unique_ptr<WeightMatrix>> open(const GridSpec& spec, std::int64_t rows, std::int64_t cols,
-                                           std::span<const TensorView> tensors) {
+Result<std::unique_ptr<WeightMatrix>> int_open(const GridSpec& spec, std::int64_t rows, std::int64_t cols,
+                                               std::span<const TensorView> tensors) {
   VN_ASSIGN(IntTensors checked, IntTensors::make(spec, rows, cols, tensors));
   return std::unique_ptr<WeightMatrix>(std::make_unique<PackedIntMatrix>(std::move(checked)));
 }
 
-Result<GridPart> unpack(const GridSpec& spec, std::int64_t rows, std::int64_t cols,
-                        std::span<const TensorView> tensors) {
+Result<GridPart> int_unpack(const GridSpec& spec, std::int64_t rows, std::int64_t cols,
+                            std::span<const TensorView> tensors) {
   VN_ASSIGN(IntTensors checked, IntTensors::make(spec, rows, cols, tensors));
   GridPart part{.rows = rows, .cols = cols};
   VN_ASSIGN(part.grid, make_grid(spec));
@@ -158,17 +169,6 @@ Result<GridPart> unpack(const GridSpec& spec, std::int64_t rows, std::int64_t co
   return part;
 }
 
-}  // namespace
-
-std::vector<StoredTensor> int_layout(const GridSpec& spec, std::int64_t rows, std::int64_t cols, bool column_groups) {
-  const std::int64_t groups = group_count(spec, cols), param_rows = spec.group == -1 ? 1 : rows;
-  std::vector<StoredTensor> tensors{{"codes", DType::u8, {rows, packed_bytes(cols, spec.bits)}},
-                                    {"scale", spec.scale_dtype, {param_rows, groups}}};
-  if (!spec.symmetric) tensors.push_back({"zero", DType::u8, {param_rows, packed_bytes(groups, spec.bits)}});
-  if (column_groups) tensors.push_back({"column_group", DType::i32, {cols}});
-  return tensors;
-}
-
 namespace units {
 extern const FormatDescriptor format_int;
 const FormatDescriptor format_int{
@@ -176,9 +176,9 @@ const FormatDescriptor format_int{
     .summary = "affine integers of 2 to 8 bits, symmetric or asymmetric; per tensor, channel or group",
     .make = IntGrid::make,
     .layout = int_layout,
-    .pack = pack,
-    .open = open,
-    .unpack = unpack,
+    .pack = int_pack,
+    .open = int_open,
+    .unpack = int_unpack,
 };
 }  // namespace units
 
