@@ -3,20 +3,14 @@
 #include <algorithm>
 #include <numeric>
 
+#include "arch/uses.h"
+
 namespace vernier {
 namespace {
 
-// Who defines and who reads each value of a graph.
 class Uses {
  public:
-  explicit Uses(const Graph& graph) : graph_(graph), definer_(graph.values.size(), -1), readers_(graph.values.size()) {
-    for (int i = 0; i < static_cast<int>(graph.ops.size()); ++i) {
-      definer_[graph.ops[i].output] = i;
-      for (ValueId v : graph.ops[i].inputs) readers_[v].push_back(i);
-    }
-  }
-
-  int definer(ValueId v) const { return definer_[v]; }
+  explicit Uses(const Graph& graph) : graph_(graph), uses_(graph) {}
 
   // A linear whose weight belongs to it alone (a tied head reads the embedding's).
   bool is_own_linear(int op) const {
@@ -28,7 +22,7 @@ class Uses {
   std::vector<int> only_linears(ValueId v) const {
     if (v == graph_.output) return {};
     std::vector<int> linears;
-    for (int reader : readers_[v]) {
+    for (int reader : uses_.readers[v]) {
       if (is_own_linear(reader)) {
         linears.push_back(reader);
       } else if (graph_.ops[reader].kind == OpKind::gather) {
@@ -45,14 +39,13 @@ class Uses {
 
   // The linear that defines `v`, when `reader` is the only one to see it; else -1.
   int private_linear(ValueId v, int reader) const {
-    const bool sole = v != graph_.output && readers_[v] == std::vector<int>{reader};
-    return sole && is_own_linear(definer_[v]) ? definer_[v] : -1;
+    const bool sole = v != graph_.output && uses_.readers[v] == std::vector<int>{reader};
+    return sole && is_own_linear(uses_.definer[v]) ? uses_.definer[v] : -1;
   }
 
  private:
   const Graph& graph_;
-  std::vector<int> definer_;
-  std::vector<std::vector<int>> readers_;
+  const GraphUses uses_;
 };
 
 // "producer -> a,b": consumers without the module path they share.

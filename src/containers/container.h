@@ -28,10 +28,14 @@ struct WeightPlan {
 // The whole output, before any weight is read.
 struct OutputPlan {
   const Checkpoint* checkpoint = nullptr;
+  // The model as a transform rewrote it; null: the one in the checkpoint.
+  std::shared_ptr<const ModelSource> rewritten = nullptr;
   std::vector<WeightPlan> weights;   // every tensor of the output, source order
   std::vector<std::string> ignored;  // module names of linears that stay in high precision
   std::string recipe_yaml;
   std::int64_t max_shard_bytes = std::int64_t{4} << 30;
+
+  const Json& config() const { return rewritten ? rewritten->config() : checkpoint->config(); }
 };
 
 // A tensor as it will lie in a file.

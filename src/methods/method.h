@@ -15,6 +15,7 @@
 
 #include "arch/edges.h"
 #include "arch/graph.h"
+#include "arch/source.h"
 #include "formats/range.h"
 #include "methods/hessian.h"
 #include "runtime/executor.h"
@@ -129,6 +130,10 @@ struct MethodDescriptor {
   std::vector<OptionSchema> options;
   std::unique_ptr<Solver> (*make_solver)(const Options&) = nullptr;        // role solver
   std::unique_ptr<Transform> (*make_transform)(const Options&) = nullptr;  // role transform
+  // Transforms that change tensors of all blocks together, before any is quantized, and need no calibration: the model
+  // as they rewrite it, tensor by tensor when asked, function unchanged. Instead of make_transform.
+  Result<std::unique_ptr<ModelSource>> (*rewrite_model)(std::shared_ptr<const ModelSource> model, const Options&,
+                                                        std::vector<std::string>& notes) = nullptr;
   // Checks option values that a schema cannot express; null: none.
   Status (*validate)(const Options&) = nullptr;
   // Solvers: whether these options yield group_of_column, which the container must then store; null: never.

@@ -33,6 +33,7 @@ Result<BlockMethods> BlockMethods::make(const Recipe& recipe) {
   methods.needs_hessian = solver.method->needs_hessian;
   for (const MethodChoice& choice : recipe.transforms) {
     VN_ASSIGN(const Resolved transform, resolve(choice, MethodDescriptor::Role::transform));
+    if (transform.method->rewrite_model) continue;  // the source is rewritten already
     methods.transforms.push_back(transform.method->make_transform(transform.options));
   }
   return methods;

@@ -68,7 +68,8 @@ Status estimate_costs(Plan& plan, std::int64_t samples, std::int64_t ctx) {
 
   std::int64_t largest_data_free = copy_bytes;
   for (const WeightPlan& weight : plan.output.weights) {
-    if (weight.grid) largest_data_free = std::max(largest_data_free, data_free_bytes(weight, *solver));
+    const std::int64_t rewritten = plan.output.rewritten ? 2 * 4 * weight.shape.elements() : 0;
+    if (weight.grid) largest_data_free = std::max(largest_data_free, rewritten + data_free_bytes(weight, *solver));
   }
   const double tokens = plan.calibrated ? static_cast<double>(samples * ctx) : 0;
   plan.flops = 0;
@@ -77,7 +78,14 @@ Status estimate_costs(Plan& plan, std::int64_t samples, std::int64_t ctx) {
     std::int64_t peak = copy_bytes;
     for (const Graph& block : plan.graph->blocks) {
       plan.flops += block_flops(block, linears, solver_method->needs_hessian, tokens);
-      peak = std::max(peak, BlockEngine::peak_bytes(block, linears, plan.recipe, ctx));
+      // Rewritten matrices are no views of mapped files: the whole block is held in f32, and one tensor twice.
+      std::int64_t rewritten = 0, largest = 0;
+      for (const TensorRef& tensor : block.tensors) {
+        const std::int64_t bytes = plan.output.rewritten ? 4 * tensor.shape.elements() : 0;
+        rewritten += bytes;
+        largest = std::max(largest, bytes);
+      }
+      peak = std::max(peak, rewritten + largest + BlockEngine::peak_bytes(block, linears, plan.recipe, ctx));
       plan.scratch_bytes =
           std::max(plan.scratch_bytes, BlockEngine::scratch_bytes(block, linears, plan.recipe, samples, ctx));
     }

@@ -122,6 +122,46 @@ Status attach_graph(Plan& plan) {
   return {};
 }
 
+// Lets the recipe's transforms of whole models rewrite it, in their order: graph, config and tensors are theirs from
+// here.
+Status rewrite_model(Plan& plan) {
+  for (const MethodChoice& choice : plan.recipe.transforms) {
+    VN_ASSIGN(const MethodDescriptor* method, find_method(choice.name));
+    if (!method->rewrite_model) continue;
+    if (!plan.graph)
+      return fail(ErrorCode::unsupported, "{}: transform {} needs an architecture that is described here",
+                  plan.options.model, choice.name);
+    VN_ASSIGN(const Options options, resolve_options(*method, choice.options));
+    if (method->validate) VN_TRY(method->validate(options));
+    std::shared_ptr<const ModelSource> model = plan.output.rewritten;
+    if (!model) {
+      VN_ASSIGN(model, open_model(plan.options.model));
+    }
+    VN_ASSIGN(plan.output.rewritten, method->rewrite_model(std::move(model), options, plan.notes));
+    plan.graph = plan.output.rewritten->graph();
+  }
+  return {};
+}
+
+// Tensors of the checkpoint, then those that only the rewritten model has (an untied head, in the embedding's type).
+std::vector<TensorEntry> model_tensors(const Plan& plan, DType added_dtype) {
+  std::vector<TensorEntry> tensors;
+  for (const Checkpoint::Entry& entry : plan.checkpoint->entries()) tensors.push_back(entry.tensor);
+  if (plan.output.rewritten) {
+    for (const SourceTensor& tensor : plan.output.rewritten->tensors())
+      if (!plan.checkpoint->find(tensor.name)) tensors.push_back({tensor.name, added_dtype, tensor.shape});
+  }
+  return tensors;
+}
+
+// The stored type of the head's weight, or of the embedding a tied head shares.
+DType head_dtype(const Plan& plan) {
+  if (!plan.graph || plan.graph->head.ops.empty()) return DType::bf16;
+  const Graph& head = plan.graph->head;
+  const Checkpoint::Entry* entry = plan.checkpoint->find(head.tensors[head.ops.back().weight].name);
+  return entry ? entry->tensor.dtype : DType::bf16;
+}
+
 }  // namespace
 
 double Plan::bits_per_weight() const {
@@ -147,23 +187,28 @@ Result<Plan> make_plan(const Recipe& recipe, const RunOptions& options, bool pro
     return fail(ErrorCode::invalid, "recipe {}: {} is a transform, not a solver", recipe.name, solver->name);
   }
   VN_ASSIGN(const Options solver_options, resolve_options(*solver, recipe.solver.options));
+  bool block_transforms = false;
   for (const MethodChoice& choice : recipe.transforms) {
     VN_ASSIGN(const MethodDescriptor* transform, find_method(choice.name));
     if (transform->role != MethodDescriptor::Role::transform) {
       return fail(ErrorCode::invalid, "recipe {}: {} is a solver, not a transform", recipe.name, transform->name);
     }
     VN_TRY(resolve_options(*transform, choice.options));
+    block_transforms |= transform->make_transform != nullptr;
   }
   const bool static_ranges = recipe.activations.bits < 16 && !recipe.activations.dynamic;
-  plan.calibrated = solver->needs_hessian || solver->needs_calibration || !recipe.transforms.empty() || static_ranges;
+  plan.calibrated = solver->needs_hessian || solver->needs_calibration || block_transforms || static_ranges;
   VN_TRY(attach_graph(plan));
+  const DType added_dtype = head_dtype(plan);
+  VN_TRY(rewrite_model(plan));
 
   plan.output.checkpoint = plan.checkpoint.get();
   plan.output.recipe_yaml = recipe.yaml();
   plan.output.max_shard_bytes = options.max_shard_bytes;
   const bool column_groups = solver->column_groups && solver->column_groups(solver_options);
-  VN_ASSIGN(plan.output.weights, plan_weights(*plan.checkpoint, plan.graph ? &*plan.graph : nullptr, recipe,
-                                              column_groups, plan.output.ignored));
+  const std::vector<TensorEntry> tensors = model_tensors(plan, added_dtype);
+  VN_ASSIGN(plan.output.weights,
+            plan_weights(tensors, plan.graph ? &*plan.graph : nullptr, recipe, column_groups, plan.output.ignored));
   if (std::none_of(plan.output.weights.begin(), plan.output.weights.end(),
                    [](const WeightPlan& w) { return w.grid.has_value(); })) {
     return with_hint(fail(ErrorCode::invalid, "{}: recipe {} selects no tensor", options.model, recipe.name),

@@ -85,14 +85,13 @@ std::optional<ActivationSpec> activation_spec(const ActivationRecipe& activation
   return spec;
 }
 
-Result<std::vector<WeightPlan>> plan_weights(const Checkpoint& checkpoint, const ModelGraph* graph,
+Result<std::vector<WeightPlan>> plan_weights(std::span<const TensorEntry> tensors, const ModelGraph* graph,
                                              const Recipe& recipe, bool column_groups,
                                              std::vector<std::string>& ignored_modules) {
   const MatrixNames names = graph ? matrix_names(*graph) : MatrixNames{};
   std::vector<WeightPlan> plans;
   std::set<std::string> ignored;
-  for (const Checkpoint::Entry& entry : checkpoint.entries()) {
-    const TensorEntry& tensor = entry.tensor;
+  for (const TensorEntry& tensor : tensors) {
     WeightPlan plan;
     plan.name = tensor.name;
     plan.shape = tensor.shape;

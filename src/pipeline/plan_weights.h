@@ -3,20 +3,21 @@
 
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "arch/graph.h"
 #include "containers/container.h"
 #include "formats/range.h"
-#include "io/checkpoint.h"
+#include "io/safetensors.h"
 #include "vernier/recipe.h"
 
 namespace vernier {
 
-// One plan per tensor of the checkpoint, in its order. `graph` is null for architectures nobody described: then every
+// One plan per tensor of the model, in this order. `graph` is null for architectures nobody described: then every
 // float matrix with at least 32 rows and columns that no ignore pattern matches is a linear.
-Result<std::vector<WeightPlan>> plan_weights(const Checkpoint& checkpoint, const ModelGraph* graph,
+Result<std::vector<WeightPlan>> plan_weights(std::span<const TensorEntry> tensors, const ModelGraph* graph,
                                              const Recipe& recipe, bool column_groups,
                                              std::vector<std::string>& ignored_modules);
 

@@ -95,13 +95,14 @@ Result<QuantizeResult> quantize(Plan plan) {
   const std::string run = run_folder(plan.options), records_path = run + "/tensors.jsonl";
   VN_TRY(claim_output(plan.options));
 
-  std::unique_ptr<ModelSource> source;
+  std::shared_ptr<const ModelSource> source;
   CalibrationSet calibration;
   std::unique_ptr<BlockEngine> engine;
   if (plan.calibrated) {
     VN_ASSIGN(source, open_model(plan.options.model));
     VN_ASSIGN(calibration, load_calibration(*source, plan.options.calib.empty() ? "self" : plan.options.calib,
                                             plan.recipe.calibration, plan.memory_bytes));
+    if (plan.output.rewritten) source = plan.output.rewritten;
     if (!kernels::set_compute(plan.recipe.compute == "bf16" ? DType::bf16 : DType::f32)) {
       return with_hint(fail(ErrorCode::unsupported, "compute {}: this CPU has no such products", plan.recipe.compute),
                        "use --set compute=f32");

@@ -8,6 +8,7 @@
 #include "base/fail.h"
 #include "base/interrupt.h"
 #include "base/memory.h"
+#include "base/threads.h"
 #include "pipeline/plan_weights.h"
 #include "tensor/convert.h"
 #include "tensor/finite.h"
@@ -16,6 +17,7 @@ namespace vernier {
 namespace {
 
 constexpr std::int64_t copy_elements = std::int64_t{4} << 20;
+constexpr std::int64_t decode_rows_at_once = 16;  // of one worker
 
 Error non_finite(const std::string& model, const WeightPlan& weight, std::int64_t element, float value) {
   const std::int64_t cols =
@@ -23,6 +25,13 @@ Error non_finite(const std::string& model, const WeightPlan& weight, std::int64_
   return with_hint(fail(ErrorCode::invalid, "{}: tensor {} holds {} at row {}, column {}", model, weight.name, value,
                         cols ? element / cols : 0, cols ? element % cols : 0),
                    "the checkpoint is damaged; fetch it again");
+}
+
+// Rows [first, first + out.rows) of `matrix`, on all workers.
+void decode_all(const WeightMatrix& matrix, std::int64_t first, Matrix<float> out) {
+  parallel_ranges(out.rows, decode_rows_at_once, [&](std::int64_t begin, std::int64_t end) {
+    matrix.decode_rows(first + begin, end - begin, out.row(begin));
+  });
 }
 
 double seconds_since(std::chrono::steady_clock::time_point begin) {
@@ -78,7 +87,11 @@ double plan_work(const Plan& plan) {
 
 Stream::Stream(Plan& plan, OutputFolder& output, std::unique_ptr<BlockEngine> engine,
                std::function<void(double, std::string_view)> progress)
-    : plan_(plan), output_(output), engine_(std::move(engine)), progress_(std::move(progress)) {}
+    : plan_(plan), output_(output), engine_(std::move(engine)), progress_(std::move(progress)) {
+  if (!plan.output.rewritten) return;
+  for (const Graph* graph : plan.output.rewritten->graph().graphs())
+    for (const TensorRef& tensor : graph->tensors) rewritten_.insert(tensor.name);
+}
 
 Stream::~Stream() = default;
 
@@ -117,6 +130,10 @@ Status Stream::run(const Step& step, std::vector<TensorRecord>& records) {
     VN_TRY(weight.grid ? quantize_data_free(weight, records) : copy(weight));
     plan_.checkpoint->release(weight.name);
   }
+  if (plan_.output.rewritten) {
+    for (const Graph* graph : plan_.output.rewritten->graph().graphs())
+      if (graph->name == step.name) plan_.output.rewritten->release(*graph);
+  }
   trim_heap();
   return {};
 }
@@ -135,8 +152,7 @@ Status Stream::quantize_data_free(WeightPlan& weight, std::vector<TensorRecord>&
                   *method, chosen == method ? plan_.recipe.solver.options : decltype(plan_.recipe.solver.options){}));
     solver_ = method->make_solver(options);
   }
-  VN_ASSIGN(const TensorView view, plan_.checkpoint->view(weight.name));
-  VN_ASSIGN(const Tensor values, to_float_tensor(view, weight.name));
+  VN_ASSIGN(const Tensor values, float_values(weight));
   plan_.checkpoint->release(weight.name);
   if (const auto at = first_not_finite(values.as<float>()); at >= 0) {
     return non_finite(plan_.options.model, weight, at, values.as<float>()[at]);
@@ -180,7 +196,42 @@ Status Stream::write_dense(const WeightPlan& weight, const Tensor& values) {
   return output_.write(weight.name, stored.bytes());
 }
 
+Result<Tensor> Stream::float_values(const WeightPlan& weight) const {
+  if (!rewritten(weight.name)) {
+    VN_ASSIGN(const TensorView view, plan_.checkpoint->view(weight.name));
+    return to_float_tensor(view, weight.name);
+  }
+  if (weight.shape.rank() != 2) return plan_.output.rewritten->vector(weight.name);
+  VN_ASSIGN(const auto matrix, plan_.output.rewritten->matrix(weight.name));
+  Tensor values(DType::f32, weight.shape);
+  decode_all(*matrix, 0, values.matrix());
+  return values;
+}
+
+Status Stream::copy_rewritten(const WeightPlan& weight) {
+  if (weight.shape.rank() != 2) {
+    VN_ASSIGN(const Tensor values, plan_.output.rewritten->vector(weight.name));
+    if (const auto at = first_not_finite(values.as<float>()); at >= 0)
+      return non_finite(plan_.options.model, weight, at, values.as<float>()[at]);
+    return write_dense(weight, values);
+  }
+  VN_ASSIGN(const auto matrix, plan_.output.rewritten->matrix(weight.name));
+  const std::int64_t cols = matrix->cols(), row_bytes = cols * size_bytes(weight.dtype);
+  const std::int64_t at_once = std::max<std::int64_t>(1, copy_elements / cols);
+  for (std::int64_t first = 0; first < matrix->rows(); first += at_once) {
+    const std::int64_t rows = std::min(at_once, matrix->rows() - first);
+    Tensor values(DType::f32, {rows, cols}), stored(weight.dtype, {rows, cols});
+    decode_all(*matrix, first, values.matrix());
+    if (const auto at = first_not_finite(values.as<float>()); at >= 0)
+      return non_finite(plan_.options.model, weight, first * cols + at, values.as<float>()[at]);
+    from_float(values.as<float>(), weight.dtype, stored.bytes());
+    VN_TRY(output_.write_part(weight.name, first * row_bytes, stored.bytes()));
+  }
+  return {};
+}
+
 Status Stream::copy(const WeightPlan& weight) {
+  if (rewritten(weight.name)) return copy_rewritten(weight);
   VN_ASSIGN(const TensorView view, plan_.checkpoint->view(weight.name));
   const std::int64_t elements = weight.shape.elements(), width = size_bytes(weight.dtype);
   std::vector<float> values;

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,10 @@ class Stream {
  private:
   Status quantize_data_free(WeightPlan& weight, std::vector<TensorRecord>& records);
   Status copy(const WeightPlan& weight);
+  // Whether the transforms of whole models may have changed the tensor: then it is read through them.
+  bool rewritten(const std::string& name) const { return rewritten_.contains(name); }
+  Status copy_rewritten(const WeightPlan& weight);
+  Result<Tensor> float_values(const WeightPlan& weight) const;
   Status write_quantized(WeightPlan& weight, const BlockTensor& tensor, std::vector<TensorRecord>& records);
   Status write_dense(const WeightPlan& weight, const Tensor& values);
 
@@ -46,6 +51,7 @@ class Stream {
   std::unique_ptr<BlockEngine> engine_;
   std::function<void(double, std::string_view)> progress_;
   std::unique_ptr<Solver> solver_;
+  std::set<std::string> rewritten_;
 };
 
 // Work in the progress line's units: weights, times calibration tokens where there are any.

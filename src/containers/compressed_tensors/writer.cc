@@ -121,7 +121,7 @@ StoredParams stored_params(const WeightPlan& plan, const GridPart& part) {
 }  // namespace
 
 Status accepts(const OutputPlan& plan) {
-  const Json& config = plan.checkpoint->config();
+  const Json& config = plan.config();
   const std::optional<DType> dtype = model_dtype(config);
   // Without a known architecture, every quantized matrix is taken for a linear module.
   const Result<ModelGraph> graph = build_model_graph(config, plan.checkpoint->folder() + "/config.json");
@@ -231,7 +231,7 @@ Result<Json> config(const OutputPlan& plan) {
   }
   quantization["ignore"] = plan.ignored;
 
-  Json config = plan.checkpoint->config();
+  Json config = plan.config();
   config["quantization_config"] = std::move(quantization);
   return config;
 }

@@ -22,7 +22,7 @@ Result<std::vector<Tensor>> encode(const WeightPlan& plan, const GridPart&) {
 }
 
 Result<Json> config(const OutputPlan& plan) {
-  Json config = plan.checkpoint->config();
+  Json config = plan.config();
   config.erase("quantization_config");
   return config;
 }

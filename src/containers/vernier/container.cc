@@ -79,7 +79,7 @@ Result<std::vector<Tensor>> encode(const WeightPlan& plan, const GridPart& part)
 }
 
 Result<Json> config(const OutputPlan& plan) {
-  Json config = plan.checkpoint->config();
+  Json config = plan.config();
   config["quantization_config"] = describe(plan);
   return config;
 }
