@@ -44,8 +44,7 @@ struct PlacedFile {
 struct ContainerDescriptor {
   std::string_view name;  // "compressed-tensors"
   std::string_view summary;
-  // Null in a container that is only read, like layout, encode and config. Whether this container can hold the plan;
-  // the refusal names the tensor and what the container lacks.
+  // Whether this container can hold the plan; the refusal names the tensor and what the container lacks.
   Status (*accepts)(const OutputPlan& plan);
   // Tensors that one weight becomes, exact sizes, in the order encode() returns them.
   std::vector<TensorEntry> (*layout)(const WeightPlan& weight);

@@ -177,7 +177,13 @@ Status Stream::write_quantized(WeightPlan& weight, const BlockTensor& tensor, st
 Status Stream::write_dense(const WeightPlan& weight, const Tensor& values) {
   Tensor stored(weight.dtype, weight.shape);
   from_float(values.as<float>(), weight.dtype, stored.bytes());
-  return output_.write(weight.name, stored.bytes());
+  return write_copied(weight, stored.view());
+}
+
+Status Stream::write_copied(const WeightPlan& weight, const TensorView& values) {
+  if (!plan_.container->rewrite) return output_.write(weight.name, values.bytes);
+  VN_ASSIGN(const auto rewritten, plan_.container->rewrite(weight, values));
+  return output_.write(plan_.container->layout(weight)[0].name, rewritten ? rewritten->bytes() : values.bytes);
 }
 
 Status Stream::copy(const WeightPlan& weight) {
@@ -193,11 +199,13 @@ Status Stream::copy(const WeightPlan& weight) {
         return non_finite(plan_.options.model, weight, first + at, values[at]);
       }
     }
+    if (plan_.container->rewrite) continue;
     const auto bytes =
         view.bytes.subspan(static_cast<std::size_t>(first * width), static_cast<std::size_t>(count * width));
     VN_TRY(output_.write_part(weight.name, first * width, bytes));
     plan_.checkpoint->files()[plan_.checkpoint->find(weight.name)->file]->release(bytes);
   }
+  if (plan_.container->rewrite) return write_copied(weight, view);
   return {};
 }
 

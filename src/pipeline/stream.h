@@ -38,6 +38,8 @@ class Stream {
  private:
   Status quantize_data_free(WeightPlan& weight, std::vector<TensorRecord>& records);
   Status copy(const WeightPlan& weight);
+  // A tensor in its planned type, as the container stores it.
+  Status write_copied(const WeightPlan& weight, const TensorView& values);
   Status write_quantized(WeightPlan& weight, const BlockTensor& tensor, std::vector<TensorRecord>& records);
   Status write_dense(const WeightPlan& weight, const Tensor& values);
 

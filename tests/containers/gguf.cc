@@ -14,9 +14,7 @@ namespace {
 using container_gguf::logical_names;
 using container_gguf::stored_name;
 
-std::string golden(const std::string& name) {
-  return testing::source_dir() + "/tests/golden/gguf/" + name + ".gguf";
-}
+std::string golden(const std::string& name) { return testing::source_dir() + "/tests/golden/gguf/" + name + ".gguf"; }
 
 struct GgufCase {
   const char *file, *model;
@@ -31,8 +29,7 @@ TEST_P(GgufModel, GivesTheGoldenLogits) {
   const auto source = open_model(golden(GetParam().file));
   VN_ASSERT_OK(source);
   EXPECT_EQ((*source)->container(), "gguf");
-  const std::string path =
-      testing::source_dir() + "/tests/golden/architectures/" + GetParam().model + "/expected.json";
+  const std::string path = testing::source_dir() + "/tests/golden/architectures/" + GetParam().model + "/expected.json";
   const Json expected = parse_json(read_text_file(path).value(), path).value();
   const auto ids = expected["ids"].get<std::vector<TokenId>>();
   auto forward = Forward::open(**source, false);

@@ -16,7 +16,7 @@
 namespace vernier {
 namespace {
 
-constexpr std::string_view kNames[] = {"q4_0", "q4_1", "q5_0", "q5_1",   "q8_0",   "q2_k",  "q3_k", "q4_k",
+constexpr std::string_view kNames[] = {"q4_0", "q4_1", "q5_0",   "q5_1",   "q8_0",  "q2_k",  "q3_k", "q4_k",
                                        "q5_k", "q6_k", "iq4_nl", "iq4_xs", "tq1_0", "tq2_0", "mxfp4"};
 
 std::vector<std::byte> from_hex(const std::string& text) {
@@ -132,9 +132,9 @@ TEST(GgufBlocks, SpecsSayNothingThatTheNameDoesNot) {
 TEST(GgufBlocks, SearchBeatsThePlainRange) {
   const auto row = random_values(4096, 3);
   const std::pair<std::string_view, double> most[] = {
-      {"q4_0", 0.0085}, {"q4_1", 0.0075}, {"q5_0", 0.0021},   {"q5_1", 0.0018},   {"q8_0", 4e-5},
-      {"q2_k", 0.10},   {"q3_k", 0.030},  {"q4_k", 0.0075},   {"q5_k", 0.0019},   {"q6_k", 5e-4},
-      {"iq4_nl", 0.007}, {"iq4_xs", 0.0072}, {"mxfp4", 0.016}, {"tq1_0", 0.21}, {"tq2_0", 0.21}};
+      {"q4_0", 0.0085},  {"q4_1", 0.0075},   {"q5_0", 0.0021}, {"q5_1", 0.0018}, {"q8_0", 4e-5},
+      {"q2_k", 0.10},    {"q3_k", 0.030},    {"q4_k", 0.0075}, {"q5_k", 0.0019}, {"q6_k", 5e-4},
+      {"iq4_nl", 0.007}, {"iq4_xs", 0.0072}, {"mxfp4", 0.016}, {"tq1_0", 0.21},  {"tq2_0", 0.21}};
   for (const auto& [name, bound] : most) {
     SCOPED_TRACE(name);
     const GridSpec spec = find_block_type(name)->spec();

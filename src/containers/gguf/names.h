@@ -16,7 +16,7 @@ std::string architecture_of(const Json& config);
 
 // What one stored tensor holds.
 struct LogicalName {
-  std::string name;         // of the checkpoint's tensor; "" where it has none
+  std::string name;          // of the checkpoint's tensor; "" where it has none
   std::int64_t expert = -1;  // which matrix of a stack, where the stored tensor is one
 };
 

@@ -138,8 +138,8 @@ class TensorTable {
       place.shape = Shape{place.shape[1], place.shape[2]};
     }
     if (place.shape.rank() > 2)
-      return fail(ErrorCode::mismatch, "{}: tensor {} has shape {}, wanted a matrix or a vector",
-                  checkpoint_.folder(), entry.name, place.shape.text());
+      return fail(ErrorCode::mismatch, "{}: tensor {} has shape {}, wanted a matrix or a vector", checkpoint_.folder(),
+                  entry.name, place.shape.text());
     if (place.heads > 0 && (place.shape[0] > INT32_MAX || place.shape[0] % (2 * place.heads) != 0))
       return fail(ErrorCode::mismatch, "{}: tensor {} has {} rows, wanted an even number for each of {} heads",
                   checkpoint_.folder(), entry.name, place.shape[0], place.heads);

@@ -30,11 +30,11 @@ struct BlockFields {
 
 struct BlockType {
   std::string_view name;
-  std::int64_t group;  // columns of a sub-block
-  int bits;            // of a code
-  int levels;          // codes are 0 .. levels - 1
-  int zero;            // the code of 0 where there is one; without a table level(code) = code - zero
-  bool affine;         // has dmin
+  std::int64_t group;         // columns of a sub-block
+  int bits;                   // of a code
+  int levels;                 // codes are 0 .. levels - 1
+  int zero;                   // the code of 0 where there is one; without a table level(code) = code - zero
+  bool affine;                // has dmin
   int scale_low, scale_high;  // integer scales of sub-blocks; equal where there are none
   const std::int8_t* table;   // level(code), or null
   bool exponent;              // d is a power of two, 2^(e - 128) for a byte e

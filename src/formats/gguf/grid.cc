@@ -15,8 +15,8 @@ constexpr float lowest_half = 0x1p-24f, highest_half = 65504.0f;
 
 // The nearest nonzero half, so that a grid never collapses.
 float to_half(float value) {
-  const float magnitude = std::clamp(round_to(DType::f16, std::min(std::fabs(value), highest_half)), lowest_half,
-                                     highest_half);
+  const float magnitude =
+      std::clamp(round_to(DType::f16, std::min(std::fabs(value), highest_half)), lowest_half, highest_half);
   return std::signbit(value) ? -magnitude : magnitude;
 }
 

@@ -128,8 +128,8 @@ Result<OpenedBlocks> check(const GridSpec& spec, std::int64_t rows, std::int64_t
 Result<std::unique_ptr<WeightMatrix>> open(const GridSpec& spec, std::int64_t rows, std::int64_t cols,
                                            std::span<const TensorView> tensors) {
   VN_ASSIGN(OpenedBlocks opened, check(spec, rows, cols, tensors));
-  return std::unique_ptr<WeightMatrix>(std::make_unique<BlockMatrix>(
-      *opened.type, rows, cols, tensors[0].bytes, nullptr, std::move(opened.column_group)));
+  return std::unique_ptr<WeightMatrix>(std::make_unique<BlockMatrix>(*opened.type, rows, cols, tensors[0].bytes,
+                                                                     nullptr, std::move(opened.column_group)));
 }
 
 Result<GridPart> unpack(const GridSpec& spec, std::int64_t rows, std::int64_t cols,
@@ -177,8 +177,8 @@ Result<std::shared_ptr<const WeightMatrix>> block_matrix(const BlockType& type, 
                                                          std::shared_ptr<const void> keep_alive) {
   const TensorView view{DType::u8, {rows, block_count(type, cols) * type.bytes()}, bytes};
   VN_ASSIGN(const OpenedBlocks checked, check(type.spec(), rows, cols, {&view, 1}));
-  return std::shared_ptr<const WeightMatrix>(
-      std::make_shared<BlockMatrix>(*checked.type, rows, cols, bytes, std::move(keep_alive), std::vector<std::int32_t>()));
+  return std::shared_ptr<const WeightMatrix>(std::make_shared<BlockMatrix>(
+      *checked.type, rows, cols, bytes, std::move(keep_alive), std::vector<std::int32_t>()));
 }
 
 namespace units {
@@ -197,9 +197,8 @@ FormatDescriptor block_format(std::string_view name, std::string_view summary) {
 }
 
 }  // namespace
-extern const FormatDescriptor format_q4_0, format_q4_1, format_q5_0, format_q5_1, format_q8_0, format_q2_k,
-    format_q3_k, format_q4_k, format_q5_k, format_q6_k, format_iq4_nl, format_iq4_xs, format_tq1_0, format_tq2_0,
-    format_mxfp4;
+extern const FormatDescriptor format_q4_0, format_q4_1, format_q5_0, format_q5_1, format_q8_0, format_q2_k, format_q3_k,
+    format_q4_k, format_q5_k, format_q6_k, format_iq4_nl, format_iq4_xs, format_tq1_0, format_tq2_0, format_mxfp4;
 const FormatDescriptor format_q4_0 = block_format("q4_0", "GGUF Q4_0: 4-bit integers, a half scale for 32 (4.5 bits)");
 const FormatDescriptor format_q4_1 =
     block_format("q4_1", "GGUF Q4_1: 4-bit integers, a half scale and minimum for 32 (5 bits)");

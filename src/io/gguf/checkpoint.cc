@@ -39,8 +39,8 @@ Status open_other_parts(const std::string& path, std::vector<Part>& parts) {
   VN_ASSIGN(const std::int64_t number, first.integer("split.no", 0));
   const std::string stem = split_stem(path, count);
   if (number != 0 || stem.empty())
-    return with_hint(fail(ErrorCode::invalid, "{}: part {} of {}, wanted the first, named ...-00001-of-{:05}.gguf", path,
-                          number + 1, count, count),
+    return with_hint(fail(ErrorCode::invalid, "{}: part {} of {}, wanted the first, named ...-00001-of-{:05}.gguf",
+                          path, number + 1, count, count),
                      "give the first part; the others are found beside it");
   VN_ASSIGN(const std::int64_t wanted, first.integer("split.tensors.count", -1));  // -1: not said
   for (std::int64_t i = 1; i < count; ++i) {

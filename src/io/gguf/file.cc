@@ -13,7 +13,8 @@ namespace {
 constexpr std::int64_t default_alignment = 32, most_alignment = 1 << 20, most_dims = 4;
 constexpr std::int64_t most_elements = std::int64_t{1} << 50;
 constexpr std::size_t most_name_bytes = 1 << 16;
-constexpr std::size_t least_value_bytes = 8 + 4 + 1, least_tensor_bytes = 8 + 4 + 4 + 8;  // of a metadata entry; a tensor
+constexpr std::size_t least_value_bytes = 8 + 4 + 1,
+                      least_tensor_bytes = 8 + 4 + 4 + 8;  // of a metadata entry; a tensor
 
 constexpr std::int64_t kind_bytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};  // 0: of varying size
 
@@ -131,8 +132,8 @@ Result<GgufTensor> read_tensor(Cursor& cursor, const std::string& where) {
                      fmt::format("types read here: {}", known));
   }
   if (tensor.shape[rank - 1] % tensor.type->block != 0)
-    return bad(where, fmt::format("tensor {}: rows of {} are not whole blocks of {} ({})", name,
-                                  tensor.shape[rank - 1], tensor.type->block, tensor.type->name));
+    return bad(where, fmt::format("tensor {}: rows of {} are not whole blocks of {} ({})", name, tensor.shape[rank - 1],
+                                  tensor.type->block, tensor.type->name));
   VN_ASSIGN(const auto offset, cursor.number<std::uint64_t>("a tensor offset"));
   if (offset > static_cast<std::uint64_t>(INT64_MAX) / 2)
     return bad(where, fmt::format("tensor {}: offset {}", name, offset));
@@ -156,15 +157,14 @@ Status check_places(const GgufHeader& header, std::int64_t data_bytes, std::int6
   for (const GgufTensor& tensor : header.tensors) {
     if (!names.insert(tensor.name).second) return bad(where, fmt::format("tensor {} is there twice", tensor.name));
     if (tensor.offset % alignment != 0)
-      return bad(where, fmt::format("tensor {}: offset {} is not a multiple of {}", tensor.name, tensor.offset,
-                                    alignment));
+      return bad(where,
+                 fmt::format("tensor {}: offset {} is not a multiple of {}", tensor.name, tensor.offset, alignment));
     if (tensor.offset > data_bytes || tensor.bytes() > data_bytes - tensor.offset)
       return bad(where, fmt::format("tensor {}: {} bytes at {} of a data section of {}", tensor.name, tensor.bytes(),
                                     tensor.offset, data_bytes));
     order.push_back(&tensor);
   }
-  std::sort(order.begin(), order.end(),
-            [](const GgufTensor* a, const GgufTensor* b) { return a->offset < b->offset; });
+  std::sort(order.begin(), order.end(), [](const GgufTensor* a, const GgufTensor* b) { return a->offset < b->offset; });
   for (std::size_t i = 1; i < order.size(); ++i)
     if (order[i - 1]->offset + order[i - 1]->bytes() > order[i]->offset)
       return bad(where, fmt::format("tensors {} and {} overlap", order[i - 1]->name, order[i]->name));

@@ -6,7 +6,14 @@
 namespace vernier {
 
 // tokenizer.ggml.token_type; the numbers of SentencePiece.
-enum PieceType { piece_normal = 1, piece_unknown = 2, piece_control = 3, piece_user = 4, piece_unused = 5, piece_byte = 6 };
+enum PieceType {
+  piece_normal = 1,
+  piece_unknown = 2,
+  piece_control = 3,
+  piece_user = 4,
+  piece_unused = 5,
+  piece_byte = 6
+};
 
 inline constexpr std::string_view gpt2_words =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
