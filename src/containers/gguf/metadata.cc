@@ -17,9 +17,9 @@ namespace {
 
 // general.file_type: the type that most weights have, for listings.
 constexpr std::pair<std::string_view, std::int64_t> file_types[] = {
-    {"f32", 0},   {"f16", 1},   {"q4_0", 2},  {"q4_1", 3},    {"q8_0", 7},    {"q5_0", 8},  {"q5_1", 9},   {"q2_k", 10},
-    {"q3_k", 12}, {"q4_k", 15}, {"q5_k", 17}, {"q6_k", 18},   {"iq4_nl", 25}, {"iq4_xs", 30}, {"bf16", 32}, {"tq1_0", 36},
-    {"tq2_0", 37}, {"mxfp4", 38}};
+    {"f32", 0},     {"f16", 1},     {"q4_0", 2},  {"q4_1", 3},   {"q8_0", 7},   {"q5_0", 8},
+    {"q5_1", 9},    {"q2_k", 10},   {"q3_k", 12}, {"q4_k", 15},  {"q5_k", 17},  {"q6_k", 18},
+    {"iq4_nl", 25}, {"iq4_xs", 30}, {"bf16", 32}, {"tq1_0", 36}, {"tq2_0", 37}, {"mxfp4", 38}};
 
 std::int64_t file_type(const std::map<std::string, std::int64_t>& elements) {
   const auto most = std::max_element(elements.begin(), elements.end(),
@@ -149,8 +149,8 @@ class MetadataWriter {
       const auto half = static_cast<std::int64_t>(frequency.size());
       std::vector<float> factors;
       for (std::int64_t j = 0; j < half; ++j)
-        factors.push_back(static_cast<float>(
-            std::pow(theta, -static_cast<double>(j) / static_cast<double>(half)) / frequency[j]));
+        factors.push_back(
+            static_cast<float>(std::pow(theta, -static_cast<double>(j) / static_cast<double>(half)) / frequency[j]));
       std::string bytes(factors.size() * sizeof(float), '\0');
       std::memcpy(bytes.data(), factors.data(), bytes.size());
       out_.small_tensor({"rope_freqs.weight", find_gguf_type("f32"), Shape{half}}, bytes);

@@ -69,8 +69,8 @@ Status accepts_weight(const WeightPlan& weight, const std::string& architecture)
                   "a recipe gguf-q4_0, gguf-q4_k ... or --set format=q4_k; symmetric integers of 4, 5 or 8 bits in "
                   "groups of 32 with f16 scales also fit");
   if (weight.shape[1] % type->block() != 0)
-    return refuse(weight, fmt::format("rows of {} are not whole blocks of {} ({})", weight.shape[1], type->block(),
-                                      type->name),
+    return refuse(weight,
+                  fmt::format("rows of {} are not whole blocks of {} ({})", weight.shape[1], type->block(), type->name),
                   "give it another format in overrides: q4_0, q5_0 and q8_0 take multiples of 32, bits: 16 anything");
   return {};
 }
