@@ -2,7 +2,7 @@
 // weights share parameters). Solvers choose codes on a grid without knowing its name; containers store what they can.
 //
 // How the cases of design.md, "What the seams must survive", pass through:
-//  - K-quants: group() is the super-block; fit() sees its live weights and returns the already quantized scales.
+//  - K-quants: a group is a sub-block, fitted alone; settle_row() gives those of a super-block their quantized scales.
 //  - dual-grained integers: groups are fitted alone, then settle_row() gives those of a row one coarse scale.
 //  - vectors, trellis: span() > 1; round() receives span() columns at a time and codes are opaque bytes.
 //  - codebooks per tensor: learned by fit_tensor() before any round(); kept in GridPart::table.
@@ -54,6 +54,16 @@ class Grid {
   // Parameters whose grid covers [low, high] (low <= 0 <= high), already rounded to their stored type. Finite and
   // usable for every finite input, an all-zero range included.
   virtual void params_from_range(float low, float high, std::span<float> params) const = 0;
+
+  // Whether 0 is a value of every group's grid.
+  virtual bool exact_zero() const { return true; }
+
+  // Parameters of one group by the grid's own search, as params_from_range leaves them; false where it has none.
+  // `importance` weighs each value's error (empty: the grid's own weights).
+  virtual bool fit(std::span<const float> /*values*/, std::span<const float> /*importance*/,
+                   std::span<float> /*params*/) const {
+    return false;
+  }
 
   // Whether the groups of a row share something (a coarse scale). Then groups fitted one by one are not final until
   // settle_row() has seen all of a row, so a solver fits a row before it rounds any of it.
@@ -147,6 +157,8 @@ struct FormatDescriptor {
                              std::span<const TensorView> tensors);
   // What scale_dtype "auto" of a recipe means; empty: the model's half-precision type.
   std::optional<DType> scale_dtype = {};
+  // The one spec of a format whose name says everything; recipes need not repeat it.
+  std::optional<GridSpec> fixed = {};
 };
 
 std::span<const FormatDescriptor* const> formats();

@@ -20,7 +20,7 @@ struct WeightSpec {
   std::optional<bool> symmetric;
   std::optional<std::int64_t> group;  // "channel" = 0, "tensor" = -1
   std::string scale_dtype = "auto";   // auto (the format's, else the model's half type) | f16 | bf16 | f32
-  std::string range = "minmax";       // minmax | percentile | mse
+  std::string range = "minmax";       // minmax | percentile | mse | search (the format's own)
   double percentile = 99.9;
   int mse_grid = 100;
   double mse_max_shrink = 0.2;

@@ -35,7 +35,7 @@ class Tokenizer {
   bool add_bos = false;  // whether this model's sequences start with BOS
 };
 
-// The tokenizer of a Hugging Face folder: tokenizer.json when present, else tokenizer.model.
+// The tokenizer of a Hugging Face folder: tokenizer.json when present, else tokenizer.model; or of a GGUF file.
 Result<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& folder);
 
 // Decodes a stream of tokens into text as it becomes complete: a multi-byte character split over tokens is held back.
@@ -57,9 +57,9 @@ struct ChatMessage {
   std::string content;
 };
 
-// The chat template of a Hugging Face folder (tokenizer_config.json "chat_template", or chat_template.jinja). The
-// subset of Jinja that the templates of Llama 2, Llama 3, Mistral and Qwen use; anything beyond is an error that
-// names the construct and its line.
+// The chat template of a Hugging Face folder (tokenizer_config.json "chat_template", or chat_template.jinja) or of a
+// GGUF file. The subset of Jinja that the templates of Llama 2, Llama 3, Mistral and Qwen use; anything beyond is an
+// error that names the construct and its line.
 class ChatTemplate {
  public:
   static Result<ChatTemplate> open(const std::string& folder);

@@ -83,17 +83,29 @@ Status apply_linear(const RopeInput& in, Rope& rope) {
   return {};
 }
 
+// Each frequency divided by its own factor: what GGUF files keep of llama3's rule.
+Status apply_factors(const RopeInput& in, Rope& rope) {
+  const Json* factors = in.scaling.find("factors");
+  if (factors == nullptr || !factors->is_array() || factors->size() != rope.inverse_frequency.size())
+    return fail(ErrorCode::invalid, "{}: factors: wanted a list of {} numbers", in.scaling.where(),
+                rope.inverse_frequency.size());
+  for (std::size_t j = 0; j < factors->size(); ++j) {
+    const Json& factor = (*factors)[j];
+    if (!factor.is_number() || !(factor.get<double>() > 0))
+      return fail(ErrorCode::invalid, "{}: factors[{}]: wanted a number above 0", in.scaling.where(), j);
+    rope.inverse_frequency[j] = static_cast<float>(rope.inverse_frequency[j] / factor.get<double>());
+  }
+  return {};
+}
+
 Status apply_nothing(const RopeInput&, Rope&) { return {}; }
 
 struct ScalingRule {
   std::string_view type;
   Status (*apply)(const RopeInput& in, Rope& rope);
 };
-constexpr ScalingRule kRules[] = {{"default", apply_nothing},
-                                  {"linear", apply_linear},
-                                  {"dynamic", apply_nothing},
-                                  {"llama3", apply_llama3},
-                                  {"yarn", apply_yarn}};
+constexpr ScalingRule kRules[] = {{"default", apply_nothing}, {"linear", apply_linear}, {"dynamic", apply_nothing},
+                                  {"factors", apply_factors}, {"llama3", apply_llama3}, {"yarn", apply_yarn}};
 
 // rope_scaling where it says anything, else rope_parameters; an empty reader when neither does.
 Result<ConfigReader> scaling_of(const ConfigReader& config) {

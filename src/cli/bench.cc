@@ -109,7 +109,7 @@ int run_bench(BenchCommand& command) {
 std::function<int()> setup(CLI::App& app) {
   auto command = std::make_shared<BenchCommand>();
   SpeedOptions& options = command->options;
-  app.add_option("MODEL", command->model, "model folder, of any container");
+  app.add_option("MODEL", command->model, "model folder, of any container, or a .gguf file");
   app.add_option("--prompt", options.prompt, "tokens of a prompt")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--generate", options.generate, "tokens decoded")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--depth", options.depth, "context when decoding begins (default: the prompt)")

@@ -85,7 +85,7 @@ int run_eval(EvalCommand& command) {
 
 std::function<int()> setup(CLI::App& app) {
   auto command = std::make_shared<EvalCommand>();
-  app.add_option("MODEL", command->model, "model folder, of any container")->required();
+  app.add_option("MODEL", command->model, "model folder, of any container, or a .gguf file")->required();
   app.add_option("--against", command->against, "reference model folder: adds KL and top-1 agreement");
   app.add_option("--text", command->text, "text file to score");
   app.add_option("--tasks", command->tasks,

@@ -65,6 +65,14 @@ Result<TensorRows> rows_of(const Inspected& model, const SourceTensor& tensor) {
     VN_ASSIGN(const TensorView view, model.checkpoint->view(tensor.name));
     return rows_of_view(view, tensor.name);
   }
+  if (tensor.shape.rank() == 1) {
+    VN_ASSIGN(Tensor vector, model.source->vector(tensor.name));
+    const auto values = std::make_shared<const Tensor>(std::move(vector));
+    return TensorRows{1, tensor.shape[0], [values](std::int64_t, std::int64_t, float* out) {
+                        const auto floats = values->as<float>();
+                        std::copy(floats.begin(), floats.end(), out);
+                      }};
+  }
   VN_ASSIGN(const auto matrix, model.source->matrix(tensor.name));
   return TensorRows{matrix->rows(), matrix->cols(), [matrix](std::int64_t first, std::int64_t count, float* out) {
                       matrix->decode_rows(first, count, out);
@@ -271,7 +279,7 @@ int run_inspect(const InspectCommand& command) {
 
 std::function<int()> setup(CLI::App& app) {
   auto command = std::make_shared<InspectCommand>();
-  app.add_option("MODEL", command->model, "model folder, of any container")->required();
+  app.add_option("MODEL", command->model, "model folder, of any container, or a .gguf file")->required();
   app.add_option("TENSOR", command->tensor, "one tensor in detail, by its logical name");
   app.add_flag("--no-stats", command->no_stats, "shapes, formats and sizes only: no values are read");
   add_common_options(app, command->common);

@@ -127,7 +127,7 @@ void add_sampler_options(CLI::App& app, SamplerOptions& sampler) {
 std::function<int()> setup(CLI::App& app) {
   auto command = std::make_shared<RunCommand>();
   TextOptions& options = command->options;
-  app.add_option("MODEL", command->model, "model folder, of any container")->required();
+  app.add_option("MODEL", command->model, "model folder, of any container, or a .gguf file")->required();
   auto* prompt = app.add_option("-p,--prompt", command->prompt, "text to continue; special tokens by their text");
   app.add_flag("--chat", command->chat, "a turn for each line of stdin, with the model's chat template");
   app.add_option("--system", command->system, "system message of the chat");

@@ -23,6 +23,7 @@ struct WeightPlan {
   DType dtype = DType::bf16;                 // stored type when copied
   bool column_groups = false;                // group_of_column is stored
   std::optional<ActivationSpec> activation;  // quantizer on the linear's input; static scales are filled in later
+  std::int64_t heads = 0;  // rotary heads whose rows the container stores in its own order; see prepare()
 };
 
 // The whole output, before any weight is read.
@@ -38,10 +39,10 @@ struct OutputPlan {
   const Json& config() const { return rewritten ? rewritten->config() : checkpoint->config(); }
 };
 
-// A tensor as it will lie in a file.
-struct PlacedTensor {
-  TensorEntry entry;
-  std::string weight;  // the WeightPlan it stores (a part of)
+// A file of weights that is not safetensors: its header, and where every entry of layout() lies behind it.
+struct PlacedFile {
+  std::string file;
+  SafetensorsPlan plan;
 };
 
 struct ContainerDescriptor {
@@ -58,13 +59,22 @@ struct ContainerDescriptor {
   // Whether a folder is of this container, by its config.
   bool (*recognizes)(const Json& config);
   Result<std::unique_ptr<ModelSource>> (*open)(std::unique_ptr<Checkpoint> checkpoint);
+
+  // The rest is null for containers of safetensors shards that copy what is not quantized as it is.
+  // Fills in what the container alone knows of a plan, before accepts().
+  void (*prepare)(OutputPlan& plan) = nullptr;
+  // The one file of the output.
+  Result<PlacedFile> (*place)(const OutputPlan& plan) = nullptr;
+  // A copied tensor in the form layout() says; nothing where its bytes stay.
+  Result<std::optional<Tensor>> (*rewrite)(const WeightPlan& weight, const TensorView& values) = nullptr;
 };
 
 std::span<const ContainerDescriptor* const> containers();
 Result<const ContainerDescriptor*> find_container(std::string_view name);
 
-// A model folder of any container, a plain float checkpoint included. Checks tensors against the architecture's graph:
-// a missing tensor or a wrong shape is an error, tensors the graph does not name are reported and otherwise ignored.
+// A model folder of any container, a plain float checkpoint included, or a GGUF file. Checks tensors against the
+// architecture's graph: a missing tensor or a wrong shape is an error, tensors the graph does not name are reported and
+// otherwise ignored.
 Result<std::unique_ptr<ModelSource>> open_model(const std::string& folder);
 
 // Files of a model folder that are neither weights nor config.json (tokenizer, generation config, templates, licence):

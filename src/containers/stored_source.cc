@@ -132,6 +132,12 @@ Result<GridPart> StoredSource::part(const std::string& name) const {
 
 Result<Tensor> StoredSource::vector(const std::string& name) const {
   VN_ASSIGN(const LogicalTensor* tensor, find(name));
+  if (tensor->open && tensor->info.shape.rank() == 1) {
+    VN_ASSIGN(const auto matrix, tensor->open(*checkpoint_));
+    Tensor values(DType::f32, tensor->info.shape);
+    matrix->decode_rows(0, matrix->rows(), values.as<float>().data());
+    return values;
+  }
   if (tensor->open)
     return fail(ErrorCode::unsupported, "{}: tensor {} is stored as {}, wanted plain floats", path_, name,
                 tensor->info.format);

@@ -17,7 +17,8 @@ namespace vernier {
 struct LogicalTensor {
   SourceTensor info;
   std::vector<std::string> stored;  // tensors of the checkpoint that hold it
-  // Makes the matrix on first use; empty for plain floats, which are stored in one tensor.
+  // Makes the matrix on first use; empty for plain floats, which are stored in one tensor. Of a vector: with as many
+  // values as it.
   std::function<Result<std::shared_ptr<const WeightMatrix>>(const Checkpoint&)> open;
   std::function<Result<GridPart>(const Checkpoint&)> part;  // empty where codes cannot be read back
   std::optional<ActivationSpec> activation;

@@ -9,6 +9,7 @@
 namespace vernier {
 
 std::string GridSpec::text() const {
+  if (const auto known = find_format(format); known.ok() && (*known)->fixed) return format;
   std::string scale(name(scale_dtype));
   std::transform(scale.begin(), scale.end(), scale.begin(), [](unsigned char c) { return std::tolower(c); });
   const std::string layout = group > 0 ? fmt::format("g{}", group) : group == 0 ? "channel" : "tensor";

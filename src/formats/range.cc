@@ -164,6 +164,20 @@ class MseRange final : public Range {
   RangeSpec spec_;
 };
 
+// The grid's own search; grids without one take the MSE range.
+class SearchRange final : public Range {
+ public:
+  explicit SearchRange(const RangeSpec& spec) : otherwise_(spec) {}
+
+  void fit(const Grid& grid, std::span<const float> values, std::span<const float> importance,
+           std::span<float> params) const override {
+    if (!grid.fit(values, importance, params)) otherwise_.fit(grid, values, importance, params);
+  }
+
+ private:
+  MseRange otherwise_;
+};
+
 }  // namespace
 
 Result<std::unique_ptr<Range>> make_range(const RangeSpec& spec) {
@@ -173,17 +187,18 @@ Result<std::unique_ptr<Range>> make_range(const RangeSpec& spec) {
       return fail(ErrorCode::invalid, "range percentile must be in (0, 100], found {}", spec.percentile);
     return std::unique_ptr<Range>(std::make_unique<PercentileRange>(spec.percentile));
   }
-  if (spec.method == "mse") {
+  if (spec.method == "mse" || spec.method == "search") {
     if (spec.grid < 1 || spec.grid > 10000)
       return fail(ErrorCode::invalid, "range mse: grid must be 1 to 10000, found {}", spec.grid);
     if (!(spec.max_shrink >= 0 && spec.max_shrink < 1))
       return fail(ErrorCode::invalid, "range mse: max_shrink must be in [0, 1), found {}", spec.max_shrink);
     if (!(spec.norm > 0 && spec.norm <= 16))
       return fail(ErrorCode::invalid, "range mse: norm must be in (0, 16], found {}", spec.norm);
+    if (spec.method == "search") return std::unique_ptr<Range>(std::make_unique<SearchRange>(spec));
     return std::unique_ptr<Range>(std::make_unique<MseRange>(spec));
   }
   return with_hint(fail(ErrorCode::not_found, "unknown range '{}'", spec.method),
-                   "known ranges: minmax, percentile, mse");
+                   "known ranges: minmax, percentile, mse, search");
 }
 
 void fit_row(const Grid& grid, const Range& range, std::span<const float> row, std::span<float> params) {

@@ -11,7 +11,7 @@
 namespace vernier {
 
 struct RangeSpec {
-  std::string method = "minmax";  // minmax | percentile | mse
+  std::string method = "minmax";  // minmax | percentile | mse | search (the grid's own; mse where it has none)
   double percentile = 99.9;       // of |w|; asymmetric grids use both tails
   int grid = 100;                 // mse: candidates p = 1 - i/grid ...
   double max_shrink = 0.2;        // ... for i < max_shrink * grid

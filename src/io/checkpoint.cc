@@ -8,6 +8,7 @@
 #include "base/fail.h"
 #include "base/hash.h"
 #include "io/files.h"
+#include "io/gguf/checkpoint.h"
 
 namespace vernier {
 namespace {
@@ -39,11 +40,31 @@ Result<std::vector<std::string>> weight_files(const std::string& folder,
 
 }  // namespace
 
+std::unique_ptr<Checkpoint> Checkpoint::assemble(std::string path, Json config,
+                                                 std::vector<std::shared_ptr<const MappedFile>> files,
+                                                 std::vector<std::pair<TensorEntry, std::size_t>> entries) {
+  std::unique_ptr<Checkpoint> checkpoint(new Checkpoint);
+  checkpoint->folder_ = std::move(path);
+  checkpoint->config_ = std::move(config);
+  checkpoint->files_ = std::move(files);
+  checkpoint->data_offsets_.assign(checkpoint->files_.size(), 0);
+  for (auto& [entry, file] : entries) {
+    checkpoint->index_.emplace(entry.name, checkpoint->entries_.size());
+    checkpoint->entries_.push_back({std::move(entry), file});
+  }
+  return checkpoint;
+}
+
 Result<std::unique_ptr<Checkpoint>> Checkpoint::open(const std::string& folder) {
+  if (is_gguf_path(folder)) return open_gguf_checkpoint(folder);
   if (!is_directory(folder)) {
     return with_hint(fail(ErrorCode::not_found, "{}: no such folder", folder),
                      "give the folder that holds config.json");
   }
+  if (const std::string gguf = folder + "/model.gguf"; file_exists(gguf) &&
+                                                       !file_exists(folder + "/model.safetensors") &&
+                                                       !file_exists(folder + "/model.safetensors.index.json"))
+    return open_gguf_checkpoint(gguf);
   std::unique_ptr<Checkpoint> checkpoint(new Checkpoint);
   checkpoint->folder_ = folder;
   const std::string config_path = folder + "/config.json";

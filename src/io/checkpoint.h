@@ -1,4 +1,5 @@
-// A Hugging Face folder: config.json, and model.safetensors or an index of shards, memory-mapped.
+// A Hugging Face folder: config.json, and model.safetensors or an index of shards, memory-mapped. Or a GGUF file
+// (io/gguf/checkpoint.h).
 #pragma once
 
 #include <memory>
@@ -13,10 +14,16 @@ namespace vernier {
 
 class Checkpoint {
  public:
-  static Result<std::unique_ptr<Checkpoint>> open(const std::string& folder);
+  static Result<std::unique_ptr<Checkpoint>> open(const std::string& path);
 
-  const std::string& folder() const { return folder_; }
-  const Json& config() const { return config_; }  // the whole of config.json; an object
+  // Tensors in mapped files, each entry's file and its offset from the start of the file known. `path`: what errors
+  // and fingerprints call the checkpoint.
+  static std::unique_ptr<Checkpoint> assemble(std::string path, Json config,
+                                              std::vector<std::shared_ptr<const MappedFile>> files,
+                                              std::vector<std::pair<TensorEntry, std::size_t>> entries);
+
+  const std::string& folder() const { return folder_; }  // or the GGUF file
+  const Json& config() const { return config_; }         // the whole of config.json; an object
 
   // Tensors in the order of files, then offsets.
   struct Entry {

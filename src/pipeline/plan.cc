@@ -22,6 +22,7 @@ Result<const ContainerDescriptor*> choose_container(Plan& plan) {
       return fail(ErrorCode::unsupported, "container {} is read only: it cannot hold quantized weights",
                   container->name);
     }
+    if (container->prepare) container->prepare(plan.output);
     VN_TRY(container->accepts(plan.output));
     return container;
   }
@@ -37,7 +38,11 @@ Result<const ContainerDescriptor*> choose_container(Plan& plan) {
 
 }  // namespace
 
-std::vector<PlannedShard> place_tensors(const ContainerDescriptor& container, const OutputPlan& output) {
+Result<std::vector<PlannedShard>> place_tensors(const ContainerDescriptor& container, const OutputPlan& output) {
+  if (container.place) {
+    VN_ASSIGN(PlacedFile placed, container.place(output));
+    return std::vector<PlannedShard>{{std::move(placed.file), std::move(placed.plan)}};
+  }
   std::vector<std::vector<TensorEntry>> shards(1);
   std::int64_t filled = 0;
   for (const WeightPlan& weight : output.weights) {
@@ -215,7 +220,7 @@ Result<Plan> make_plan(const Recipe& recipe, const RunOptions& options, bool pro
                      "look at the names with `vernier inspect`, and at ignore and overrides in the recipe");
   }
   VN_ASSIGN(plan.container, choose_container(plan));
-  plan.shards = place_tensors(*plan.container, plan.output);
+  VN_ASSIGN(plan.shards, place_tensors(*plan.container, plan.output));
 
   plan.companions = companion_files(options.model);
   VN_ASSIGN(const Json config, plan.container->config(plan.output));

@@ -28,7 +28,7 @@ struct RunOptions {
 };
 
 struct PlannedShard {
-  std::string file;  // "model-00001-of-00003.safetensors"
+  std::string file;  // "model-00001-of-00003.safetensors", "model.gguf"
   SafetensorsPlan plan;
 };
 
@@ -63,7 +63,7 @@ struct Plan {
 // Refuses: shapes the grid cannot hold, an unknown method option, a budget below the smallest that works (named).
 Result<Plan> make_plan(const Recipe& recipe, const RunOptions& options, bool probe = true);
 // Tensors in output order, cut into files of at most max_shard_bytes.
-std::vector<PlannedShard> place_tensors(const ContainerDescriptor& container, const OutputPlan& output);
+Result<std::vector<PlannedShard>> place_tensors(const ContainerDescriptor& container, const OutputPlan& output);
 // model.safetensors.index.json of the output.
 std::string shard_index(const std::vector<PlannedShard>& shards);
 Json plan_json(const Plan& plan);

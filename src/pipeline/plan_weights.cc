@@ -48,6 +48,8 @@ WeightSpec weight_spec_for(const Recipe& recipe, const std::string& name) {
 }
 
 GridSpec grid_spec(const WeightSpec& weights, DType stored) {
+  const auto format = find_format(weights.format);
+  if (format.ok() && (*format)->fixed) return *(*format)->fixed;
   GridSpec spec;
   spec.format = weights.format;
   spec.bits = weights.bits;
@@ -60,8 +62,7 @@ GridSpec grid_spec(const WeightSpec& weights, DType stored) {
     return spec;
   }
   spec.scale_dtype = stored == DType::bf16 ? DType::bf16 : DType::f16;
-  if (const auto format = find_format(spec.format); format.ok() && (*format)->scale_dtype)
-    spec.scale_dtype = *(*format)->scale_dtype;
+  if (format.ok() && (*format)->scale_dtype) spec.scale_dtype = *(*format)->scale_dtype;
   return spec;
 }
 

@@ -27,7 +27,7 @@ const Keys<WeightSpec>& keys(const WeightSpec*) {
        "stored type of scales; auto: the format's own, else bf16 for bf16 models and f16 for others",
        {},
        {"auto", "f16", "bf16", "f32"}},
-      {"range", &S::range, "where scales come from", {}, {"minmax", "percentile", "mse"}},
+      {"range", &S::range, "where scales come from", {}, {"minmax", "percentile", "mse", "search"}},
       {"percentile", &S::percentile, "range percentile: of |w| in a group", {50, 100}},
       {"mse_grid", &S::mse_grid, "range mse: steps of the shrink grid over the whole range", {2, 10000}},
       {"mse_max_shrink", &S::mse_max_shrink, "range mse: largest part taken off the range", {0, 1}},

@@ -108,6 +108,9 @@ Result<RepackResult> repack(const RepackOptions& options) {
   if (file_exists(options.out) && !list_directory(options.out).empty())
     return with_hint(fail(ErrorCode::exists, "{}: exists already", options.out), "choose another folder with -o");
   VN_ASSIGN(const auto source, open_model(options.model));
+  if (source->container() == "gguf")
+    return with_hint(fail(ErrorCode::unsupported, "{}: GGUF files are not repacked", options.model),
+                     "they run as they are: vernier run");
   Plan plan;
   plan.options.model = options.model;
   plan.options.out = options.out;
@@ -135,7 +138,7 @@ Result<RepackResult> repack(const RepackOptions& options) {
     plan.output.weights.push_back(std::move(weight));
   }
   VN_TRY(plan.container->accepts(plan.output));
-  plan.shards = place_tensors(*plan.container, plan.output);
+  VN_ASSIGN(plan.shards, place_tensors(*plan.container, plan.output));
 
   VN_ASSIGN(OutputFolder output, OutputFolder::open(plan));
   Progress progress("pack", static_cast<double>(plan.output.weights.size()));

@@ -193,7 +193,13 @@ Status Stream::write_quantized(WeightPlan& weight, const BlockTensor& tensor, st
 Status Stream::write_dense(const WeightPlan& weight, const Tensor& values) {
   Tensor stored(weight.dtype, weight.shape);
   from_float(values.as<float>(), weight.dtype, stored.bytes());
-  return output_.write(weight.name, stored.bytes());
+  return write_copied(weight, stored.view());
+}
+
+Status Stream::write_copied(const WeightPlan& weight, const TensorView& values) {
+  if (!plan_.container->rewrite) return output_.write(weight.name, values.bytes);
+  VN_ASSIGN(const auto rewritten, plan_.container->rewrite(weight, values));
+  return output_.write(plan_.container->layout(weight)[0].name, rewritten ? rewritten->bytes() : values.bytes);
 }
 
 Result<Tensor> Stream::float_values(const WeightPlan& weight) const {
@@ -217,7 +223,9 @@ Status Stream::copy_rewritten(const WeightPlan& weight) {
   }
   VN_ASSIGN(const auto matrix, plan_.output.rewritten->matrix(weight.name));
   const std::int64_t cols = matrix->cols(), row_bytes = cols * size_bytes(weight.dtype);
-  const std::int64_t at_once = std::max<std::int64_t>(1, copy_elements / cols);
+  // What a container rewrites it sees whole.
+  const bool whole = plan_.container->rewrite != nullptr;
+  const std::int64_t at_once = whole ? matrix->rows() : std::max<std::int64_t>(1, copy_elements / cols);
   for (std::int64_t first = 0; first < matrix->rows(); first += at_once) {
     const std::int64_t rows = std::min(at_once, matrix->rows() - first);
     Tensor values(DType::f32, {rows, cols}), stored(weight.dtype, {rows, cols});
@@ -225,6 +233,7 @@ Status Stream::copy_rewritten(const WeightPlan& weight) {
     if (const auto at = first_not_finite(values.as<float>()); at >= 0)
       return non_finite(plan_.options.model, weight, first * cols + at, values.as<float>()[at]);
     from_float(values.as<float>(), weight.dtype, stored.bytes());
+    if (whole) return write_copied(weight, stored.view());
     VN_TRY(output_.write_part(weight.name, first * row_bytes, stored.bytes()));
   }
   return {};
@@ -244,11 +253,13 @@ Status Stream::copy(const WeightPlan& weight) {
         return non_finite(plan_.options.model, weight, first + at, values[at]);
       }
     }
+    if (plan_.container->rewrite) continue;
     const auto bytes =
         view.bytes.subspan(static_cast<std::size_t>(first * width), static_cast<std::size_t>(count * width));
     VN_TRY(output_.write_part(weight.name, first * width, bytes));
     plan_.checkpoint->files()[plan_.checkpoint->find(weight.name)->file]->release(bytes);
   }
+  if (plan_.container->rewrite) return write_copied(weight, view);
   return {};
 }
 

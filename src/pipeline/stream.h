@@ -43,6 +43,8 @@ class Stream {
   bool rewritten(const std::string& name) const { return rewritten_.contains(name); }
   Status copy_rewritten(const WeightPlan& weight);
   Result<Tensor> float_values(const WeightPlan& weight) const;
+  // A tensor in its planned type, as the container stores it.
+  Status write_copied(const WeightPlan& weight, const TensorView& values);
   Status write_quantized(WeightPlan& weight, const BlockTensor& tensor, std::vector<TensorRecord>& records);
   Status write_dense(const WeightPlan& weight, const Tensor& values);
 

@@ -159,7 +159,7 @@ TEST(Recipe, WrongValuesSayWantedAndFound) {
   for (const char* bits : {"3", "9"}) EXPECT_NE(refusal(std::string("activations: {bits: ") + bits + "}"), "") << bits;
   for (const char* group : {"0", "-1", "row", "1.5", "16777217"})
     EXPECT_NE(refusal(std::string("weights: {group: ") + group + "}"), "") << group;
-  expect_has(refusal("weights: {range: median}"), {"minmax, percentile or mse", "\"median\""});
+  expect_has(refusal("weights: {range: median}"), {"minmax, percentile, mse or search", "\"median\""});
   expect_has(refusal("weights: {percentile: nan}"), {"weights.percentile", "50 to 100"});
   expect_has(refusal("weights: {symmetric: 1}"), {"true or false"});
   expect_has(refusal("solver: {gptq: {damp: much}}"), {"test.yaml:1", "damp", "much"});

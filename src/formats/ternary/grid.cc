@@ -15,9 +15,9 @@ class TernaryGrid final : public Grid {
  public:
   static Result<std::unique_ptr<Grid>> make(const GridSpec& spec) {
     if (spec.bits != 2)
-      return fail(ErrorCode::unsupported, "format ternary: bits must be 2 (what a code is stored in), found {}", spec.bits);
-    if (!spec.symmetric)
-      return fail(ErrorCode::unsupported, "format ternary: symmetric must be true, found false");
+      return fail(ErrorCode::unsupported, "format ternary: bits must be 2 (what a code is stored in), found {}",
+                  spec.bits);
+    if (!spec.symmetric) return fail(ErrorCode::unsupported, "format ternary: symmetric must be true, found false");
     VN_ASSIGN(auto base, IntGrid::make(spec));
     return std::unique_ptr<Grid>(new TernaryGrid(spec, std::move(base)));
   }
@@ -34,8 +34,7 @@ class TernaryGrid final : public Grid {
     for (std::size_t i = 0; i < values.size(); ++i) encode_one(values[i], params[int_scale], codes[i], decoded[i]);
   }
 
-  void decode(std::span<const std::uint8_t> codes, std::span<const float> params,
-              std::span<float> out) const override {
+  void decode(std::span<const std::uint8_t> codes, std::span<const float> params, std::span<float> out) const override {
     base_->decode(codes, params, out);
   }
 

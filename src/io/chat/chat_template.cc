@@ -7,6 +7,8 @@
 #include "io/chat/evaluator.h"
 #include "io/chat/syntax.h"
 #include "io/files.h"
+#include "io/gguf/checkpoint.h"
+#include "io/tokenizer/gguf_tokenizer.h"
 #include "vernier/tokenizer.h"
 
 namespace vernier {
@@ -47,6 +49,13 @@ ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
 ChatTemplate& ChatTemplate::operator=(ChatTemplate&&) noexcept = default;
 
 Result<ChatTemplate> ChatTemplate::open(const std::string& folder) {
+  if (is_gguf_path(folder)) {
+    VN_ASSIGN(const GgufChat found, read_gguf_chat(folder));
+    VN_ASSIGN(ChatTemplate chat, parse(found.chat_template, folder));
+    chat.set("bos_token", found.bos);
+    chat.set("eos_token", found.eos);
+    return chat;
+  }
   const std::string config_path = folder + "/tokenizer_config.json", jinja_path = folder + "/chat_template.jinja";
   Json config = Json::object();
   if (file_exists(config_path)) {

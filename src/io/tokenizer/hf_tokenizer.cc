@@ -103,7 +103,9 @@ Result<std::string> leading_token(const JsonTree& post_processor, const std::str
   return std::string();
 }
 
-Result<std::unique_ptr<Tokenizer>> build(const JsonTree& root, const std::string& where) {
+}  // namespace
+
+Result<std::unique_ptr<Tokenizer>> make_hf_tokenizer(const JsonTree& root, const std::string& where) {
   const Component file(root, where);
   if (!file.is_object()) return fail(ErrorCode::invalid, "{}: expected an object, found {}", where, root.type_name());
   const JsonTree null;
@@ -128,12 +130,10 @@ Result<std::unique_ptr<Tokenizer>> build(const JsonTree& root, const std::string
   return tokenizer;
 }
 
-}  // namespace
-
 Result<std::unique_ptr<Tokenizer>> parse_tokenizer_json(std::string_view text, const std::string& where) {
   const JsonTree root = JsonTree::parse(text, nullptr, /*allow_exceptions=*/false);
   if (root.is_discarded()) return fail(ErrorCode::invalid, "{}: not valid JSON", where);
-  return build(root, where);
+  return make_hf_tokenizer(root, where);
 }
 
 }  // namespace vernier

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "io/tokenizer/component.h"
 #include "vernier/status.h"
 #include "vernier/tokenizer.h"
 
@@ -14,5 +15,7 @@ namespace vernier {
 // front of every text, `bos` is that token and `add_bos` is set. Components outside the supported set are refused by
 // name.
 Result<std::unique_ptr<Tokenizer>> parse_tokenizer_json(std::string_view text, const std::string& where);
+// The same of a tree in memory.
+Result<std::unique_ptr<Tokenizer>> make_hf_tokenizer(const JsonTree& root, const std::string& where);
 
 }  // namespace vernier

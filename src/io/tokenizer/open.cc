@@ -4,6 +4,8 @@
 #include "base/fail.h"
 #include "base/json.h"
 #include "io/files.h"
+#include "io/gguf/checkpoint.h"
+#include "io/tokenizer/gguf_tokenizer.h"
 #include "io/tokenizer/hf_tokenizer.h"
 #include "io/tokenizer/sentencepiece.h"
 #include "vernier/tokenizer.h"
@@ -96,6 +98,7 @@ Result<std::unique_ptr<Tokenizer>> open_vocabulary(const std::string& folder, co
 }  // namespace
 
 Result<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& folder) {
+  if (is_gguf_path(folder)) return open_gguf_tokenizer(folder);
   VN_ASSIGN(const Json tokenizer_config, read_optional(folder + "/tokenizer_config.json"));
   VN_ASSIGN(const Json generation_config, read_optional(folder + "/generation_config.json"));
   VN_ASSIGN(const Json config, read_optional(folder + "/config.json"));

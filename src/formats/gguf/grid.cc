@@ -1,0 +1,187 @@
+#include "formats/gguf/grid.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/fail.h"
+#include "formats/stored_tensors.h"
+#include "formats/vectorize.h"
+#include "tensor/convert.h"
+
+namespace vernier {
+namespace {
+
+constexpr float lowest_half = 0x1p-24f, highest_half = 65504.0f;
+
+// The nearest nonzero half, so that a grid never collapses.
+float to_half(float value) {
+  const float magnitude =
+      std::clamp(round_to(DType::f16, std::min(std::fabs(value), highest_half)), lowest_half, highest_half);
+  return std::signbit(value) ? -magnitude : magnitude;
+}
+
+// A half that may be zero.
+float to_half_or_zero(float value) { return round_to(DType::f16, std::clamp(value, -highest_half, highest_half)); }
+
+VN_VECTORIZED void encode_uniform(const float* __restrict values, std::int64_t count, float step, float offset,
+                                  float zero, float highest, std::uint8_t* __restrict codes,
+                                  float* __restrict decoded) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    float q = std::rint((values[i] + offset) / step) + zero;
+    q = q > 0 ? q : 0;  // also catches NaN
+    q = q < highest ? q : highest;
+    codes[i] = static_cast<std::uint8_t>(static_cast<int>(q));
+    decoded[i] = step * (q - zero) - offset;
+  }
+}
+
+VN_VECTORIZED void decode_uniform(const std::uint8_t* __restrict codes, std::int64_t count, float step, float offset,
+                                  float zero, float* __restrict out) {
+  for (std::int64_t i = 0; i < count; ++i) out[i] = step * (static_cast<float>(codes[i]) - zero) - offset;
+}
+
+void encode_values(const BlockType& type, const float* values, std::int64_t count, float step, float offset,
+                   std::uint8_t* codes, float* decoded) {
+  if (step == 0) {
+    std::fill_n(codes, count, static_cast<std::uint8_t>(type.zero));
+    std::fill_n(decoded, count, 0.0f - offset);
+  } else if (!type.table) {
+    encode_uniform(values, count, step, offset, static_cast<float>(type.zero), static_cast<float>(type.levels - 1),
+                   codes, decoded);
+  } else {
+    for (std::int64_t i = 0; i < count; ++i) {
+      codes[i] = nearest_code(type, (values[i] + offset) / step);
+      decoded[i] = step * type.level(codes[i]) - offset;
+    }
+  }
+}
+
+}  // namespace
+
+std::uint8_t nearest_code(const BlockType& type, float t) {
+  int best = type.zero;
+  float least = std::numeric_limits<float>::infinity();
+  for (int code = 0; code < type.levels; ++code) {
+    const float error = std::fabs(t - type.level(code));
+    if (error < least) least = error, best = code;
+  }
+  return static_cast<std::uint8_t>(best);
+}
+
+void decode_block_codes(const BlockType& type, std::span<const std::uint8_t> codes, std::span<const float> params,
+                        float* out) {
+  const float step = params[block_d] * params[block_scale], offset = params[block_dmin] * params[block_min];
+  const auto count = static_cast<std::int64_t>(codes.size());
+  if (!type.table) return decode_uniform(codes.data(), count, step, offset, static_cast<float>(type.zero), out);
+  for (std::int64_t i = 0; i < count; ++i) out[i] = step * static_cast<float>(type.table[codes[i]]) - offset;
+}
+
+Result<std::unique_ptr<Grid>> BlockGrid::make(const GridSpec& spec) {
+  const BlockType* type = find_block_type(spec.format);
+  if (!type) return fail(ErrorCode::not_found, "no block type {}", spec.format);
+  const GridSpec fixed = type->spec();
+  if (spec != fixed)
+    return fail(ErrorCode::unsupported,
+                "format {}: the name says all: bits {}, {}, group {}, scale_dtype {}; found bits {}, {}, group {}, "
+                "scale_dtype {}",
+                spec.format, fixed.bits, fixed.symmetric ? "symmetric" : "asymmetric", fixed.group,
+                vernier::name(fixed.scale_dtype), spec.bits, spec.symmetric ? "symmetric" : "asymmetric", spec.group,
+                vernier::name(spec.scale_dtype));
+  return std::unique_ptr<Grid>(new BlockGrid(*type, spec));
+}
+
+void BlockGrid::store(float step, float offset, std::span<float> params) const {
+  if (type_.exponent) {
+    step = std::ldexp(1.0f, std::clamp(std::ilogb(step), -128, 126));
+  } else if (!type_.joint()) {
+    step = to_half(step);
+    offset = to_half_or_zero(offset);
+  }
+  params[block_d] = step;
+  params[block_dmin] = offset;
+  params[block_scale] = params[block_min] = 1;
+}
+
+void BlockGrid::params_from_range(float low, float high, std::span<float> params) const {
+  const float largest = -low >= high ? low : high;
+  if (largest == 0) {
+    store(type_.joint() ? 0.0f : 1.0f, 0, params);
+  } else if (type_.affine) {
+    const auto steps = static_cast<float>(type_.levels - 1);
+    store(high / steps - low / steps, -low, params);
+  } else if (type_.exponent) {
+    store(std::ldexp(1.0f, std::max(std::ilogb(largest) - 3, -128)), 0, params);  // the top level, 12, is 1.5 * 2^3
+  } else if (type_.levels == 3) {
+    store(std::fabs(largest), 0, params);
+  } else {
+    // The lowest level is the largest: it takes the entry of largest magnitude. Bytes keep to -127 .. 127.
+    store(type_.bits == 8 ? std::fabs(largest) / 127 : largest / type_.level(0), 0, params);
+  }
+}
+
+bool BlockGrid::fit(std::span<const float> values, std::span<const float> importance, std::span<float> params) const {
+  const StepOffset found = search_step(type_, values, importance);
+  if (found.step == 0 && found.offset == 0)
+    params_from_range(0, 0, params);
+  else
+    store(found.step, found.offset, params);
+  return true;
+}
+
+void BlockGrid::settle_row(std::span<float> params, float ratio) const {
+  if (!type_.joint()) return;
+  const std::size_t span = static_cast<std::size_t>(type_.groups()) * block_params;
+  const auto whole = [](float x, int low, int high) {
+    return x == std::rint(x) && x >= static_cast<float>(low) && x <= static_cast<float>(high);
+  };
+  const auto low = static_cast<float>(type_.scale_low), high = static_cast<float>(type_.scale_high);
+  for (std::size_t first = 0; first < params.size(); first += span) {
+    const std::span<float> block = params.subspan(first, std::min(span, params.size() - first));
+    bool settled = ratio == 1 && to_half(block[block_d]) == block[block_d];
+    float step = 0, offset = 0;  // of largest magnitude
+    for (std::size_t i = 0; i < block.size(); i += block_params) {
+      const float* const p = &block[i];
+      settled = settled && p[block_d] == block[block_d] && p[block_dmin] == block[block_dmin] &&
+                whole(p[block_scale], type_.scale_low, type_.scale_high) &&
+                round_to(DType::f16, p[block_dmin]) == p[block_dmin] && whole(p[block_min], 0, 63);
+      const float s = p[block_d] * p[block_scale];
+      if (std::fabs(s) > std::fabs(step)) step = s;
+      offset = std::max(offset, p[block_dmin] * p[block_min]);
+    }
+    if (settled) continue;
+    // Signed scales: the one of largest magnitude takes the lowest integer, which has the largest magnitude.
+    const float d = to_half((type_.affine ? step / high : step / low) * ratio);
+    const float dmin = type_.affine ? to_half_or_zero(offset / high * ratio) : 0.0f;
+    for (std::size_t i = 0; i < block.size(); i += block_params) {
+      float* const p = &block[i];
+      const float s = p[block_d] * p[block_scale], o = p[block_dmin] * p[block_min];
+      p[block_d] = d;
+      p[block_dmin] = dmin;
+      p[block_scale] = std::clamp(std::rint(s / d), low, high);
+      p[block_min] = !type_.affine ? 1.0f : dmin > 0 ? std::clamp(std::rint(o / dmin), 0.0f, high) : 0.0f;
+    }
+  }
+}
+
+void BlockGrid::encode(std::span<const float> values, std::span<const float> params, std::span<std::uint8_t> codes,
+                       std::span<float> decoded) const {
+  encode_values(type_, values.data(), static_cast<std::int64_t>(values.size()), params[block_d] * params[block_scale],
+                params[block_dmin] * params[block_min], codes.data(), decoded.data());
+}
+
+void BlockGrid::decode(std::span<const std::uint8_t> codes, std::span<const float> params, std::span<float> out) const {
+  decode_block_codes(type_, codes, params, out.data());
+}
+
+void BlockGrid::encode_column(std::int64_t count, const float* values, const float* const* params, std::uint8_t* codes,
+                              float* decoded) const {
+  for (std::int64_t i = 0; i < count; ++i)
+    encode_values(type_, values + i, 1, params[block_d][i] * params[block_scale][i],
+                  params[block_dmin][i] * params[block_min][i], codes + i, decoded + i);
+}
+
+double BlockGrid::bits_per_weight(std::int64_t rows, std::int64_t cols) const {
+  return layout_bits_per_weight(block_layout(spec_, rows, cols, false), rows, cols);
+}
+
+}  // namespace vernier
