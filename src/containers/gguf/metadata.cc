@@ -66,9 +66,9 @@ class MetadataWriter {
   MetadataWriter(const OutputPlan& plan, const ModelGraph& graph, GgufHeaderWriter& out)
       : plan_(plan),
         graph_(graph),
-        config_(plan.checkpoint->config(), plan.checkpoint->folder() + "/config.json"),
+        config_(plan.config(), plan.checkpoint->folder() + "/config.json"),
         out_(out),
-        architecture_(architecture_of(plan.checkpoint->config())) {}
+        architecture_(architecture_of(plan.config())) {}
 
   Status write() {
     out_.text("general.architecture", architecture_);
@@ -178,8 +178,7 @@ class MetadataWriter {
 }  // namespace
 
 Status add_metadata(const OutputPlan& plan, GgufHeaderWriter& out) {
-  VN_ASSIGN(const ModelGraph graph,
-            build_model_graph(plan.checkpoint->config(), plan.checkpoint->folder() + "/config.json"));
+  VN_ASSIGN(const ModelGraph graph, build_model_graph(plan.config(), plan.checkpoint->folder() + "/config.json"));
   return MetadataWriter(plan, graph, out).write();
 }
 

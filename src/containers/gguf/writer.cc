@@ -99,7 +99,7 @@ GridPart as_blocks(const GridPart& part, const BlockType& type) {
 }  // namespace
 
 Status accepts(const OutputPlan& plan) {
-  const std::string architecture = architecture_of(plan.checkpoint->config());
+  const std::string architecture = architecture_of(plan.config());
   if (architecture.empty())
     return with_hint(fail(ErrorCode::unsupported, "container gguf: no GGUF architecture for this model_type"),
                      "llama, mistral, mixtral, qwen2 and qwen3 have one");
@@ -109,8 +109,7 @@ Status accepts(const OutputPlan& plan) {
 
 void prepare(OutputPlan& plan) {
   for (WeightPlan& weight : plan.weights)
-    if (const auto stored = stored_name(weight.name))
-      weight.heads = interleaved_heads(plan.checkpoint->config(), stored->name);
+    if (const auto stored = stored_name(weight.name)) weight.heads = interleaved_heads(plan.config(), stored->name);
 }
 
 std::vector<TensorEntry> layout(const WeightPlan& weight) {
@@ -192,7 +191,7 @@ Result<PlacedFile> place(const OutputPlan& plan) {
 }
 
 Result<Json> config(const OutputPlan& plan) {
-  Json config = plan.checkpoint->config();
+  Json config = plan.config();
   config.erase("quantization_config");
   return config;
 }
