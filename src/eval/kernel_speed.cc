@@ -200,8 +200,8 @@ class Bench {
     };
     for (const auto& [kernel, op] : ops) {
       if (!wanted(kernel)) continue;
-      const auto run = [&] {
-        op();
+      const auto run = [&call = op, bytes] {
+        call();
         return bytes;
       };
       VN_TRY(hold(
