@@ -6,27 +6,20 @@
 #include "kernels/hadamard/hadamard.h"
 #include "kernels/isa.h"
 
+#define VN_TARGET_STAGES VN_TARGET_AVX512
+
 namespace vernier::kernels {
 namespace {
 
+using Vector = __m512;
 constexpr std::int64_t kLanes = 16;
 
-// Stages at distance 1 .. count / 2, in vectors.
-template <int kCount>
-VN_TARGET_AVX512 VN_INLINE void across(__m512 (&r)[kCount]) {
-#pragma GCC unroll 4
-  for (int h = 1; h < kCount; h *= 2)
-#pragma GCC unroll 16
-    for (int i = 0; i < kCount; ++i) {
-      if (i & h) continue;
-      const __m512 u = r[i], v = r[i + h];
-      r[i] = _mm512_add_ps(u, v);
-      r[i + h] = _mm512_sub_ps(u, v);
-    }
-}
+VN_TARGET_STAGES VN_INLINE Vector load(const float* x) { return _mm512_loadu_ps(x); }
+VN_TARGET_STAGES VN_INLINE void store(float* x, Vector v) { _mm512_storeu_ps(x, v); }
+VN_TARGET_STAGES VN_INLINE Vector all(float x) { return _mm512_set1_ps(x); }
 
 // Stages at distance 1, 2, 4, 8 inside a vector: s holds each lane's partner; the upper of a pair takes s - x.
-VN_TARGET_AVX512 VN_INLINE __m512 inside(__m512 x) {
+VN_TARGET_STAGES VN_INLINE __m512 inside(__m512 x) {
   __m512 s = _mm512_permute_ps(x, 0xB1);
   x = _mm512_mask_sub_ps(_mm512_add_ps(x, s), 0xAAAA, s, x);
   s = _mm512_permute_ps(x, 0x4E);
@@ -37,35 +30,12 @@ VN_TARGET_AVX512 VN_INLINE __m512 inside(__m512 x) {
   return _mm512_mask_sub_ps(_mm512_add_ps(x, s), 0xFF00, s, x);
 }
 
-// The first stages of every block of kCount vectors.
-template <int kCount>
-VN_TARGET_AVX512 void first_stages(float* x, std::int64_t n, float scale) {
-  const __m512 factor = _mm512_set1_ps(scale);
-  for (std::int64_t first = 0; first < n; first += kCount * kLanes) {
-    __m512 r[kCount];
-#pragma GCC unroll 16
-    for (int i = 0; i < kCount; ++i) r[i] = inside(_mm512_mul_ps(_mm512_loadu_ps(x + first + i * kLanes), factor));
-    across(r);
-#pragma GCC unroll 16
-    for (int i = 0; i < kCount; ++i) _mm512_storeu_ps(x + first + i * kLanes, r[i]);
-  }
-}
-
-// Stages at distance h, 2 h .. kCount / 2 * h.
-template <int kCount>
-VN_TARGET_AVX512 void more_stages(float* x, std::int64_t n, std::int64_t h) {
-  for (std::int64_t first = 0; first < n; first += kCount * h)
-    for (std::int64_t at = first; at < first + h; at += kLanes) {
-      __m512 r[kCount];
-#pragma GCC unroll 16
-      for (int i = 0; i < kCount; ++i) r[i] = _mm512_loadu_ps(x + at + i * h);
-      across(r);
-#pragma GCC unroll 16
-      for (int i = 0; i < kCount; ++i) _mm512_storeu_ps(x + at + i * h, r[i]);
-    }
-}
-
 }  // namespace
+}  // namespace vernier::kernels
+
+#include "kernels/hadamard/stages.h"
+
+namespace vernier::kernels {
 
 void butterflies_avx512(float* x, std::int64_t n, float scale) {
   switch (n / kLanes) {
