@@ -12,6 +12,7 @@
 #include "base/stopwatch.h"
 #include "base/threads.h"
 #include "eval/panel_stock.h"
+#include "eval/speed.h"
 #include "kernels/attention/paged.h"
 #include "kernels/measure.h"
 #include "kernels/ops.h"
@@ -34,11 +35,6 @@ constexpr MatrixSize kSizes[] = {{2048, 2048}, {8192, 2048}, {2048, 8192}, {512,
 constexpr std::pair<PanelKind, int> kFormats[] = {{PanelKind::dual, 4},  {PanelKind::dual, 3},  {PanelKind::dual, 2},
                                                   {PanelKind::group, 4}, {PanelKind::group, 8}, {PanelKind::plain, 8},
                                                   {PanelKind::plain, 2}};
-
-double median(std::vector<double> v) {
-  std::sort(v.begin(), v.end());
-  return (v[v.size() / 2] + v[(v.size() - 1) / 2]) / 2;
-}
 
 std::vector<float> numbers(std::int64_t count, std::uint64_t seed) {
   std::vector<float> values(count);

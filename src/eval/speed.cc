@@ -27,8 +27,6 @@ Rate rate_of(std::vector<double> values) {
   return {median, (values.back() - values.front()) / median};
 }
 
-double median(std::vector<double> values) { return rate_of(std::move(values)).median; }
-
 // A model with its cache, and the loops that are timed.
 class Timed {
  public:
@@ -177,6 +175,8 @@ double int8_gops(const Work& work, std::int64_t tokens) {
 }
 
 }  // namespace
+
+double median(std::vector<double> values) { return rate_of(std::move(values)).median; }
 
 Json to_json(const SpeedResult& r) {
   return {{"isa", r.isa},

@@ -40,6 +40,8 @@ struct SpeedResult {
 };
 Json to_json(const SpeedResult& result);
 
+double median(std::vector<double> values);  // not empty
+
 // Random tokens, seeded. Errors: nothing to time, a context beyond the model's.
 Result<SpeedResult> measure_speed(const ModelSource& source, const SpeedOptions& options);
 
