@@ -1,9 +1,11 @@
 # Each folder of src/ is a layer and a static library that links the layers below it; together they are vernier_core.
 # tools/check-layers holds includes to the same order.
+include(Processor)
 function(vernier_layer name)
   cmake_parse_arguments(arg "" "" "BELOW;THIRD_PARTY;SOURCES" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.cc)
   list(FILTER sources EXCLUDE REGEX "/onednn/library.cc$")
+  list(FILTER sources EXCLUDE REGEX "${VERNIER_FOREIGN_SOURCES}")
   if(NOT sources)  # a layer may be empty
     file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/generated/${name}_layer.cc CONTENT "\n")
     set(sources ${PROJECT_BINARY_DIR}/generated/${name}_layer.cc)

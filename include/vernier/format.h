@@ -3,6 +3,7 @@
 //
 // How the cases of design.md, "What the seams must survive", pass through:
 //  - K-quants: a group is a sub-block, fitted alone; settle_row() gives those of a super-block their quantized scales.
+//  - block scales, a float of the whole tensor: rows are fitted alone, then settle_rows() gives them what they share.
 //  - dual-grained integers: groups are fitted alone, then settle_row() gives those of a row one coarse scale.
 //  - vectors, trellis: span() > 1; round() receives span() columns at a time and codes are opaque bytes.
 //  - codebooks per tensor: learned by fit_tensor() before any round(); kept in GridPart::table.
@@ -33,6 +34,7 @@ struct GridSpec {
   bool symmetric = true;
   std::int64_t group = 128;
   DType scale_dtype = DType::f16;  // scales are rounded to it before codes are chosen
+  std::int64_t group_rows = 1;     // rows that share parameters, too: blocks of group_rows x group
 
   std::string text() const;  // "int4 sym g128 f16"
   bool operator==(const GridSpec&) const = default;
@@ -72,6 +74,18 @@ class Grid {
   // fit together. `ratio`: what is shared, as a multiple of the least that holds the largest group; above 1 coarser
   // steps, below 1 the largest groups are clipped.
   virtual void settle_row(std::span<float> /*params*/, float /*ratio*/ = 1) const {}
+
+  // Rows whose groups share something (blocks of rows, a float of the tensor): 1 none, 0 all of them. Their parameters
+  // are fitted row by row, final only after settle_rows() has seen those of joint_rows() rows from a multiple of it on,
+  // and all of them before any code is chosen.
+  virtual std::int64_t joint_rows() const { return 1; }
+  // As settle_row(), for the parameters [rows, groups, params_per_group] of `rows` rows.
+  virtual void settle_rows(std::int64_t /*rows*/, std::span<float> /*params*/) const {}
+
+  // Other parameters of one settled group, near `params`, that leave what it shares with its row's groups as it is:
+  // [result, params_per_group], at most most_nearby of them.
+  static constexpr int most_nearby = 8;
+  virtual int nearby(std::span<const float> /*params*/, std::span<float> /*out*/) const { return 0; }
 
   // Codes and decoded values of `values`, all of one group.
   virtual void encode(std::span<const float> values, std::span<const float> params, std::span<std::uint8_t> codes,

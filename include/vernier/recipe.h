@@ -19,6 +19,7 @@ struct WeightSpec {
   int bits = 4;
   std::optional<bool> symmetric;
   std::optional<std::int64_t> group;  // "channel" = 0, "tensor" = -1
+  std::int64_t group_rows = 1;        // rows of a block that shares a scale
   std::string scale_dtype = "auto";   // auto (the format's, else the model's half type) | f16 | bf16 | f32
   std::string range = "minmax";       // minmax | percentile | mse | search (the format's own)
   double percentile = 99.9;
@@ -31,16 +32,18 @@ struct WeightSpec {
 };
 
 struct ActivationRecipe {
-  int bits = 16;  // 16: not quantized
+  int bits = 16;               // 16: not quantized
+  std::string format = "int";  // int | fp8: E4M3 floats
   bool symmetric = true;
   bool dynamic = true;
   std::string granularity = "token";  // token | tensor (static is always per tensor)
+  std::int64_t group = 0;             // dynamic, token: columns that share a scale; 0 all
   std::string range = "minmax";       // minmax | percentile: static only
   double percentile = 99.99;
 };
 
 struct TensorOverride {
-  std::string match;   // glob on the weight's name: "*.down_proj.weight"
+  std::string match;   // glob on the weight's name: "*.down_proj.weight"; "*.{more-bits}.*": see expand_layer_sets()
   WeightSpec weights;  // the recipe's, with this override's keys replaced; bits 16 keeps high precision
 };
 

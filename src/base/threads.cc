@@ -24,6 +24,15 @@ namespace {
 using std::chrono::microseconds;
 using Clock = std::chrono::steady_clock;
 
+// Tells the core that its thread waits in a loop.
+inline void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#else
+  asm volatile("isb" ::: "memory");  // "yield" does nothing on most cores
+#endif
+}
+
 // A layer's ops follow each other within microseconds, a token's sampling takes less than this.
 constexpr microseconds kSpin{200};
 // With more workers than cores a spinning worker takes the time of one that has work.
@@ -37,13 +46,13 @@ bool spin_until(const Ready& ready, microseconds budget) {
   constexpr int kPauses = 32;  // between two looks at the clock: about a microsecond
   for (int i = 0; i < kPauses; ++i) {
     if (ready()) return true;
-    __builtin_ia32_pause();
+    relax();
   }
   const auto deadline = Clock::now() + budget;
   do {
     for (int i = 0; i < kPauses; ++i) {
       if (ready()) return true;
-      __builtin_ia32_pause();
+      relax();
     }
   } while (Clock::now() < deadline);
   return ready();

@@ -40,7 +40,7 @@ std::function<int()> setup(CLI::App& app) {
   app.add_option("MODEL", options.model, "quantized model folder, of any container")->required();
   app.add_option("-o,--out", options.out, "folder to write; must not exist")->required();
   app.add_option("--head", options.head_bits, "bits of a head that is stored in float (0: leave it)")
-      ->check(CLI::IsMember({0, 2, 3, 4, 8}))
+      ->check(CLI::IsMember({0, 2, 3, 4, 6, 8}))
       ->capture_default_str();
   add_bytes_option(app, "--max-shard", options.max_shard_bytes, "largest weight file (default: 4G)");
   add_common_options(app, command->common);

@@ -45,6 +45,7 @@ struct PlacedFile {
   SafetensorsPlan plan;
 };
 
+// accepts, layout, encode and config are null for containers that are only read.
 struct ContainerDescriptor {
   std::string_view name;  // "compressed-tensors"
   std::string_view summary;
@@ -71,6 +72,9 @@ struct ContainerDescriptor {
 
 std::span<const ContainerDescriptor* const> containers();
 Result<const ContainerDescriptor*> find_container(std::string_view name);
+
+// quantization_config.quant_method of a config.json; empty where there is none.
+std::string quant_method(const Json& config);
 
 // A model folder of any container, a plain float checkpoint included, or a GGUF file. Checks tensors against the
 // architecture's graph: a missing tensor or a wrong shape is an error, tensors the graph does not name are reported and

@@ -40,17 +40,21 @@ Result<const ContainerDescriptor*> find_container(std::string_view name) {
   return near.empty() ? error : with_hint(std::move(error), fmt::format("did you mean {}?", near));
 }
 
+std::string quant_method(const Json& config) {
+  const auto quantization = config.find("quantization_config");
+  if (quantization == config.end() || !quantization->is_object()) return {};
+  const auto method = quantization->find("quant_method");
+  return method != quantization->end() && method->is_string() ? method->get<std::string>() : std::string();
+}
+
 Result<std::unique_ptr<ModelSource>> open_model(const std::string& folder) {
   VN_ASSIGN(std::unique_ptr<Checkpoint> checkpoint, Checkpoint::open(folder));
   const Json& config = checkpoint->config();
   for (const ContainerDescriptor* container : containers())
     if (container->recognizes(config)) return container->open(std::move(checkpoint));
 
-  const auto quantization = config.find("quantization_config");
-  std::string method = "without a quant_method";
-  if (quantization != config.end() && quantization->is_object())
-    if (const auto named = quantization->find("quant_method"); named != quantization->end() && named->is_string())
-      method = "with quant_method \"" + named->get<std::string>() + "\"";
+  const std::string named = quant_method(config);
+  const std::string method = named.empty() ? "without a quant_method" : "with quant_method \"" + named + "\"";
   return with_hint(fail(ErrorCode::unsupported,
                         "{}/config.json: a quantization_config {}, which no container here reads; known are {}", folder,
                         method, known_names()),

@@ -34,7 +34,7 @@ struct MatrixSize {
 constexpr MatrixSize kSizes[] = {{2048, 2048}, {8192, 2048}, {2048, 8192}, {512, 2048}};
 constexpr std::pair<PanelKind, int> kFormats[] = {{PanelKind::dual, 4},  {PanelKind::dual, 3},  {PanelKind::dual, 2},
                                                   {PanelKind::group, 4}, {PanelKind::group, 8}, {PanelKind::plain, 8},
-                                                  {PanelKind::plain, 2}};
+                                                  {PanelKind::plain, 6}, {PanelKind::plain, 2}};
 
 std::vector<float> numbers(std::int64_t count, std::uint64_t seed) {
   std::vector<float> values(count);

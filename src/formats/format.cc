@@ -9,11 +9,17 @@
 namespace vernier {
 
 std::string GridSpec::text() const {
+  if (format.empty()) return "none";
   if (const auto known = find_format(format); known.ok() && (*known)->fixed) return format;
   std::string scale(name(scale_dtype));
   std::transform(scale.begin(), scale.end(), scale.begin(), [](unsigned char c) { return std::tolower(c); });
-  const std::string layout = group > 0 ? fmt::format("g{}", group) : group == 0 ? "channel" : "tensor";
-  return fmt::format("{}{} {} {} {}", format, bits, symmetric ? "sym" : "asym", layout, scale);
+  const std::string layout = group_rows > 1 ? fmt::format("{}x{}", group_rows, group)
+                             : group > 0    ? fmt::format("g{}", group)
+                             : group == 0   ? "channel"
+                                            : "tensor";
+  const bool named = std::isdigit(static_cast<unsigned char>(format.back())) != 0;  // "fp8" says its bits
+  return fmt::format("{}{} {} {} {}", format, named ? "" : fmt::format("{}", bits), symmetric ? "sym" : "asym", layout,
+                     scale);
 }
 
 std::span<const float> GridPart::params_of(std::int64_t row, std::int64_t group) const {

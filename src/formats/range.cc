@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/fail.h"
+#include "base/threads.h"
 #include "formats/vectorize.h"
 
 namespace vernier {
@@ -14,6 +15,8 @@ namespace {
 // Independent sums or extrema that a loop keeps side by side: a fixed number, so that results do not depend on the
 // vector width that runs them.
 constexpr int lanes = 16;
+
+constexpr std::int64_t fit_rows_at_once = 32;  // by one worker
 
 struct Extent {
   float low = 0, high = 0;  // low <= 0 <= high
@@ -201,12 +204,39 @@ Result<std::unique_ptr<Range>> make_range(const RangeSpec& spec) {
                    "known ranges: minmax, percentile, mse, search");
 }
 
-void fit_row(const Grid& grid, const Range& range, std::span<const float> row, std::span<float> params) {
+void fit_row(const Grid& grid, const Range& range, std::span<const float> row, std::span<const float> importance,
+             std::span<float> params) {
   const auto cols = static_cast<std::int64_t>(row.size()), group = grid.group_columns(cols);
   const int count = grid.params_per_group();
-  for (std::int64_t g = 0; g < grid.groups(cols); ++g)
-    range.fit(grid, row.subspan(g * group, std::min(group, cols - g * group)), {}, params.subspan(g * count, count));
+  for (std::int64_t g = 0; g < grid.groups(cols); ++g) {
+    const std::int64_t first = g * group, width = std::min(group, cols - first);
+    range.fit(grid, row.subspan(first, width), importance.empty() ? importance : importance.subspan(first, width),
+              params.subspan(g * count, count));
+  }
   grid.settle_row(params);
+}
+
+void fit_tensor(const Grid& grid, const Range& range, Matrix<const float> weight, std::span<float> params) {
+  if (grid.per_tensor()) {
+    if (weight.stride == weight.cols)
+      return range.fit(grid, {weight.data, static_cast<std::size_t>(weight.rows * weight.cols)}, {}, params);
+    std::vector<float> values(weight.rows * weight.cols);
+    for (std::int64_t r = 0; r < weight.rows; ++r)
+      std::copy_n(weight.row(r), weight.cols, values.data() + r * weight.cols);
+    return range.fit(grid, values, {}, params);
+  }
+  const std::int64_t per_row = grid.groups(weight.cols) * grid.params_per_group();
+  parallel_ranges(weight.rows, fit_rows_at_once, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t r = first; r < last; ++r)
+      fit_row(grid, range, {weight.row(r), static_cast<std::size_t>(weight.cols)}, {},
+              params.subspan(r * per_row, per_row));
+  });
+  if (grid.joint_rows() == 1) return;
+  const std::int64_t joint = grid.joint_rows() > 0 ? grid.joint_rows() : weight.rows;
+  for (std::int64_t r = 0; r < weight.rows; r += joint) {
+    const std::int64_t rows = std::min(joint, weight.rows - r);
+    grid.settle_rows(rows, params.subspan(r * per_row, rows * per_row));
+  }
 }
 
 }  // namespace vernier

@@ -29,6 +29,14 @@ class Range {
 Result<std::unique_ptr<Range>> make_range(const RangeSpec& spec);
 
 // Parameters [groups, params_per_group] of a row's groups: each fitted, then all settled. Not for per-tensor grids.
-void fit_row(const Grid& grid, const Range& range, std::span<const float> row, std::span<float> params);
+// Grids with joint rows are not final then: fit_tensor() is for them. `importance` [cols] or empty.
+void fit_row(const Grid& grid, const Range& range, std::span<const float> row, std::span<const float> importance,
+             std::span<float> params);
+
+// Whether parameters depend on more than one row, so that fit_tensor() finds them before any row is rounded.
+inline bool fits_tensor(const Grid& grid) { return grid.per_tensor() || grid.joint_rows() != 1; }
+
+// Parameters of a whole weight as GridPart::params holds them, of any grid.
+void fit_tensor(const Grid& grid, const Range& range, Matrix<const float> weight, std::span<float> params);
 
 }  // namespace vernier

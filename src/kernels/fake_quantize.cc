@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/threads.h"
+#include "formats/minifloat/codec.h"
 #include "kernels/ops.h"
 
 namespace vernier::kernels {
@@ -43,14 +44,21 @@ Quantizer quantizer(const ActivationSpec& spec, Span span) {
   const float levels = std::ldexp(1.0f, spec.bits) - 1;  // 2^b - 1
   const float top = std::ldexp(1.0f, spec.bits - 1) - 1;
   if (spec.symmetric) {
-    const float absmax = std::max(-span.low, span.high);
-    const float dynamic_scale = spec.full_range ? 2 * absmax / levels : absmax / top;
+    const float dynamic_scale = spec.symmetric_scale(std::max(-span.low, span.high));
     return {spec.dynamic ? dynamic_scale : spec.scale, 0, spec.full_range ? -top - 1 : -top, top};
   }
   if (!spec.dynamic) return {spec.scale, spec.zero, 0, levels};
   const float scale = (span.high - span.low) / levels;
   const float zero = scale > 0 ? std::clamp(std::nearbyint(-span.low / scale), 0.0f, levels) : 0.0f;
   return {scale, zero, 0, levels};
+}
+
+void apply_floating(float scale, float* x, std::int64_t n) {
+  if (!(scale > 0)) {
+    std::fill_n(x, n, 0.0f);  // the range is empty
+    return;
+  }
+  for (std::int64_t i = 0; i < n; ++i) x[i] = E4M3::values[E4M3::encode(x[i] / scale)] * scale;
 }
 
 void apply(const Quantizer& q, float* x, std::int64_t n) {
@@ -82,8 +90,15 @@ void fake_quantize(Matrix<float> x, const ActivationSpec& spec) {
   }
   parallel_ranges(x.rows, grain, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t row = first; row < last; ++row) {
-      const Span span = per_token ? span_of(x.row(row), x.cols) : whole;
-      apply(quantizer(spec, span), x.row(row), x.cols);
+      const std::int64_t group = per_token && spec.group > 0 ? spec.group : std::max<std::int64_t>(x.cols, 1);
+      for (std::int64_t c = 0; c < x.cols; c += group) {
+        const std::int64_t width = std::min(group, x.cols - c);
+        const Quantizer q = quantizer(spec, per_token ? span_of(x.row(row) + c, width) : whole);
+        if (spec.floating)
+          apply_floating(q.scale, x.row(row) + c, width);
+        else
+          apply(q, x.row(row) + c, width);
+      }
     }
   });
 }

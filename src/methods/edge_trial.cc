@@ -41,11 +41,7 @@ ActivationSpec with_scale(ActivationSpec spec, Matrix<const float> x) {
   }
   const float levels = static_cast<float>((1 << spec.bits) - 1);
   const float absmax = std::max(-low, high);
-  if (!spec.symmetric)
-    spec.scale = (high - low) / levels;
-  else
-    spec.scale = spec.full_range ? 2 * absmax / levels : absmax / static_cast<float>((1 << (spec.bits - 1)) - 1);
-  spec.scale = std::max(spec.scale, 1e-12f);
+  spec.scale = std::max(spec.symmetric ? spec.symmetric_scale(absmax) : (high - low) / levels, 1e-12f);
   spec.zero = spec.symmetric ? 0 : std::clamp(std::round(-low / spec.scale), 0.0f, levels);
   return spec;
 }
@@ -82,22 +78,21 @@ ValueId inspected_value(const Graph& graph, const ScaleEdge& edge) {
 void quantize_dequantize(Matrix<const float> w, const Grid& grid, const Range& range, Matrix<float> out) {
   const std::int64_t group = grid.group_columns(w.cols), groups = grid.groups(w.cols);
   const int count = grid.params_per_group();
-  std::vector<float> fitted(groups * count);
-  if (grid.per_tensor()) {
-    std::vector<float> all(w.rows * w.cols);
-    for (std::int64_t r = 0; r < w.rows; ++r) std::copy_n(w.row(r), w.cols, all.data() + r * w.cols);
-    range.fit(grid, all, {}, fitted);
-  }
+  const bool first_all = fits_tensor(grid), each_row = !grid.per_tensor();
+  std::vector<float> fitted((first_all && each_row ? w.rows : 1) * groups * count);
+  if (first_all) fit_tensor(grid, range, w, fitted);
   parallel_ranges(w.rows, kRowsPerPiece, [&](std::int64_t first, std::int64_t last) {
-    std::vector<float> params = fitted, decoded(w.cols);
+    std::vector<float> own(groups * count), decoded(w.cols);
     std::vector<std::uint8_t> codes(w.cols);
     for (std::int64_t r = first; r < last; ++r) {
       const std::span<const float> row(w.row(r), static_cast<std::size_t>(w.cols));
-      if (!grid.per_tensor()) fit_row(grid, range, row, params);
+      if (!first_all) fit_row(grid, range, row, {}, own);
+      const std::span<const float> params =
+          first_all ? std::span<const float>(fitted).subspan(each_row ? r * groups * count : 0, groups * count) : own;
       for (std::int64_t g = 0; g < groups; ++g) {
         const std::size_t begin = g * group, n = std::min(group, w.cols - g * group);
-        grid.encode(row.subspan(begin, n), std::span(params).subspan(g * count, count),
-                    std::span(codes).subspan(begin, n), std::span(decoded).subspan(begin, n));
+        grid.encode(row.subspan(begin, n), params.subspan(g * count, count), std::span(codes).subspan(begin, n),
+                    std::span(decoded).subspan(begin, n));
       }
       std::copy(decoded.begin(), decoded.end(), out.row(r));
     }

@@ -51,8 +51,9 @@ struct SolveInput {
   Matrix<const float> weight;  // [rows, cols]
   std::shared_ptr<const Grid> grid;
   const Range* range = nullptr;
-  const Hessian* hessian = nullptr;    // null for data-free solvers; shared by linears of one input, never changed
-  bool column_groups_allowed = false;  // whether the container can store group_of_column
+  const Hessian* hessian = nullptr;     // null for data-free solvers; shared by linears of one input, never changed
+  bool column_groups_allowed = false;   // whether the container can store group_of_column
+  std::span<const float> importance{};  // [cols] of each column's error when parameters are fitted; empty: all alike
 };
 
 struct SolveReport {

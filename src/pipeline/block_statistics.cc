@@ -79,9 +79,7 @@ ActivationSpec RangeStatistics::calibrate(ActivationSpec spec, const ActivationR
   if (!counts_.empty()) range = trim(recipe.percentile / 100);
   const float levels = static_cast<float>((1 << spec.bits) - 1);
   if (spec.symmetric) {
-    const float span =
-        spec.full_range ? 2 * range.absmax / levels : range.absmax / static_cast<float>((1 << (spec.bits - 1)) - 1);
-    spec.scale = std::max(span, smallest_scale);
+    spec.scale = std::max(spec.symmetric_scale(range.absmax), smallest_scale);
     spec.zero = 0;
   } else {
     spec.scale = std::max((range.high - range.low) / levels, smallest_scale);

@@ -207,13 +207,14 @@ Result<Plan> make_plan(const Recipe& recipe, const RunOptions& options, bool pro
   const DType added_dtype = head_dtype(plan);
   VN_TRY(rewrite_model(plan));
 
+  VN_TRY(expand_layer_sets(plan.recipe, plan.graph ? plan.graph->layers : 0));
   plan.output.checkpoint = plan.checkpoint.get();
   plan.output.recipe_yaml = recipe.yaml();
   plan.output.max_shard_bytes = options.max_shard_bytes;
   const bool column_groups = solver->column_groups && solver->column_groups(solver_options);
   const std::vector<TensorEntry> tensors = model_tensors(plan, added_dtype);
-  VN_ASSIGN(plan.output.weights,
-            plan_weights(tensors, plan.graph ? &*plan.graph : nullptr, recipe, column_groups, plan.output.ignored));
+  VN_ASSIGN(plan.output.weights, plan_weights(tensors, plan.graph ? &*plan.graph : nullptr, plan.recipe, column_groups,
+                                              plan.output.ignored));
   if (std::none_of(plan.output.weights.begin(), plan.output.weights.end(),
                    [](const WeightPlan& w) { return w.grid.has_value(); })) {
     return with_hint(fail(ErrorCode::invalid, "{}: recipe {} selects no tensor", options.model, recipe.name),

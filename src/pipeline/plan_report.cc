@@ -21,7 +21,7 @@ std::int64_t stored_bytes(const Plan& plan, const WeightPlan& weight) {
 
 std::string activation_text(const std::optional<ActivationSpec>& spec) {
   if (!spec) return "-";
-  return fmt::format("int{} {} {}", spec->bits, spec->symmetric ? "sym" : "asym",
+  return fmt::format("{}{} {} {}", spec->floating ? "fp" : "int", spec->bits, spec->symmetric ? "sym" : "asym",
                      !spec->dynamic    ? "static"
                      : spec->per_token ? "per token"
                                        : "per tensor");

@@ -121,6 +121,10 @@ Result<Recipe> read_recipe(RecipeNode& root) {
   }
   resolve(recipe.weights);
   if (!recipe.activations.dynamic) recipe.activations.granularity = "tensor";
+  if (recipe.activations.format == "fp8" && recipe.activations.bits < 16 &&
+      (recipe.activations.bits != 8 || !recipe.activations.symmetric))
+    return fail(ErrorCode::invalid, "{}: activations: format fp8 wants bits 8 and symmetric true, found {} and {}",
+                root.where, recipe.activations.bits, recipe.activations.symmetric);
   return recipe;
 }
 

@@ -22,6 +22,7 @@ const Keys<WeightSpec>& keys(const WeightSpec*) {
       {"bits", &S::bits, "bits of one code; 16 keeps the tensor as it is", {2, 8, 16}},
       {"symmetric", &S::symmetric, "no zero point; default: at 4 bits and above"},
       {"group", &S::group, "columns that share a scale; default: 128 at 4 bits and above, 64 below", kCount},
+      {"group_rows", &S::group_rows, "rows that share a scale, too, where the format has blocks", kCount},
       {"scale_dtype",
        &S::scale_dtype,
        "stored type of scales; auto: the format's own, else bf16 for bf16 models and f16 for others",
@@ -40,6 +41,7 @@ const Keys<ActivationRecipe>& keys(const ActivationRecipe*) {
   using S = ActivationRecipe;
   static const Keys<S> table{
       {"bits", &S::bits, "bits of a linear's input; 16 leaves it in float", {4, 8, 16}},
+      {"format", &S::format, "codec of a linear's input; fp8 takes bits 8 and is symmetric", {}, {"int", "fp8"}},
       {"symmetric", &S::symmetric, "no zero point"},
       {"dynamic", &S::dynamic, "scales measured at run time; false: from calibration, one for the tensor"},
       {"granularity",
@@ -47,6 +49,7 @@ const Keys<ActivationRecipe>& keys(const ActivationRecipe*) {
        "what shares a scale; static scales are always per tensor",
        {},
        {"token", "tensor"}},
+      {"group", &S::group, "columns of a token that share a dynamic scale; 0: all", {0, 1 << 24}},
       {"range", &S::range, "where static scales come from", {}, {"minmax", "percentile"}},
       {"percentile", &S::percentile, "range percentile: of |x|", {50, 100}},
   };

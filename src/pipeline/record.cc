@@ -14,6 +14,7 @@ Json to_json(const TensorRecord& record) {
                {"bits", record.grid.bits},
                {"symmetric", record.grid.symmetric},
                {"group", record.grid.group},
+               {"group_rows", record.grid.group_rows},
                {"scale_dtype", name(record.grid.scale_dtype)},
                {"bits_per_weight", record.bits_per_weight},
                {"error", record.report.error},
@@ -26,7 +27,8 @@ Json to_json(const TensorRecord& record) {
   if (record.activation) {
     const ActivationSpec& a = *record.activation;
     json["activation"] = {{"bits", a.bits},           {"symmetric", a.symmetric}, {"dynamic", a.dynamic},
-                          {"per_token", a.per_token}, {"scale", a.scale},         {"zero", a.zero}};
+                          {"per_token", a.per_token}, {"scale", a.scale},         {"zero", a.zero},
+                          {"floating", a.floating},   {"group", a.group}};
   }
   return json;
 }
@@ -39,6 +41,7 @@ Result<TensorRecord> record_from_json(const Json& json, const std::string& where
     record.grid.bits = json.at("bits").get<int>();
     record.grid.symmetric = json.at("symmetric").get<bool>();
     record.grid.group = json.at("group").get<std::int64_t>();
+    record.grid.group_rows = json.at("group_rows").get<std::int64_t>();
     record.grid.scale_dtype = dtype_from_name(json.at("scale_dtype").get<std::string>()).value_or(DType::f16);
     record.bits_per_weight = json.at("bits_per_weight").get<double>();
     record.report.error = json.at("error").get<double>();
@@ -57,6 +60,8 @@ Result<TensorRecord> record_from_json(const Json& json, const std::string& where
       spec.per_token = a.at("per_token").get<bool>();
       spec.scale = a.at("scale").get<float>();
       spec.zero = a.at("zero").get<float>();
+      spec.floating = a.at("floating").get<bool>();
+      spec.group = a.at("group").get<int>();
       record.activation = spec;
     }
     return record;

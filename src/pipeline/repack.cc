@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <utility>
 
 #include "base/fail.h"
@@ -12,6 +13,7 @@
 #include "io/files.h"
 #include "pipeline/output_folder.h"
 #include "pipeline/plan.h"
+#include "pipeline/plan_weights.h"
 #include "tensor/convert.h"
 
 namespace vernier {
@@ -76,15 +78,26 @@ Result<GridPart> round_matrix(const WeightMatrix& matrix, const GridSpec& spec, 
   return part;
 }
 
+constexpr std::size_t bytes_at_once = std::size_t{16} << 20;  // copied
+
 Status write_weight(const Plan& plan, const ModelSource& source, const SourceTensor& tensor, const WeightPlan& weight,
                     OutputFolder& output) {
+  const std::vector<TensorEntry> entries = plan.container->layout(weight);
   if (!weight.grid) {
     VN_ASSIGN(const TensorView view, plan.checkpoint->view(weight.name));
-    VN_TRY(output.write(weight.name, view.bytes));
-    plan.checkpoint->release(weight.name);
+    std::optional<Tensor> rewritten;
+    if (plan.container->rewrite) {
+      VN_ASSIGN(rewritten, plan.container->rewrite(weight, view));
+    }
+    if (rewritten) return output.write(entries[0].name, std::as_const(*rewritten).bytes());
+    const auto& file = plan.checkpoint->files()[plan.checkpoint->find(weight.name)->file];
+    for (std::size_t at = 0; at < view.bytes.size(); at += bytes_at_once) {
+      const auto piece = view.bytes.subspan(at, std::min(bytes_at_once, view.bytes.size() - at));
+      VN_TRY(output.write_part(entries[0].name, static_cast<std::int64_t>(at), piece));
+      file->release(piece);  // mapped pages count as resident until then
+    }
     return {};
   }
-  const std::vector<TensorEntry> entries = plan.container->layout(weight);
   if (tensor.grid && source.container() == plan.container->name) {
     for (const TensorEntry& entry : entries) {
       VN_ASSIGN(const TensorView view, plan.checkpoint->view(entry.name));
@@ -101,21 +114,26 @@ Status write_weight(const Plan& plan, const ModelSource& source, const SourceTen
   return {};
 }
 
-}  // namespace
+struct Repacking {
+  std::unique_ptr<ModelSource> source;
+  Plan plan;  // without shards
+};
 
-Result<RepackResult> repack(const RepackOptions& options) {
-  const auto begin = std::chrono::steady_clock::now();
-  if (file_exists(options.out) && !list_directory(options.out).empty())
-    return with_hint(fail(ErrorCode::exists, "{}: exists already", options.out), "choose another folder with -o");
-  VN_ASSIGN(const auto source, open_model(options.model));
+// What will be written, before the container is asked whether it holds it.
+Result<Repacking> plan_repacking(const RepackOptions& options) {
+  VN_ASSIGN(auto source, open_model(options.model));
   if (source->container() == "gguf")
     return with_hint(fail(ErrorCode::unsupported, "{}: GGUF files are not repacked", options.model),
                      "they run as they are: vernier run");
-  Plan plan;
+  Repacking result{std::move(source), {}};
+  Plan& plan = result.plan;
   plan.options.model = options.model;
   plan.options.out = options.out;
   VN_ASSIGN(plan.checkpoint, Checkpoint::open(options.model));
   VN_ASSIGN(plan.container, find_container(options.container));
+  if (!plan.container->accepts)
+    return fail(ErrorCode::unsupported, "container {} is read only: it cannot hold quantized weights",
+                plan.container->name);
   plan.output.checkpoint = plan.checkpoint.get();
   plan.output.max_shard_bytes = options.max_shard_bytes;
   plan.companions = companion_files(options.model);
@@ -123,25 +141,63 @@ Result<RepackResult> repack(const RepackOptions& options) {
   if (const std::string recipe = options.model + "/recipe.yaml"; file_exists(recipe)) {
     VN_ASSIGN(plan.output.recipe_yaml, read_text_file(recipe));
   } else {
-    plan.output.recipe_yaml = fmt::format("# repacked from {}\n", source->container());
+    plan.output.recipe_yaml = fmt::format("# repacked from {}\n", result.source->container());
   }
 
   const GridSpec head_grid{"int", options.head_bits, true, 0, DType::bf16};
-  const std::string head = options.head_bits > 0 ? own_head(source->graph()) : std::string();
+  const std::string head = options.head_bits > 0 ? own_head(result.source->graph()) : std::string();
   if (options.head_bits > 0 && head.empty())
     log_warn("{}: the head shares the embedding's weight, which stays in float", options.model);
-  RepackResult result;
-  for (const SourceTensor& tensor : source->tensors()) {
-    VN_ASSIGN(WeightPlan weight, plan_weight(*source, *plan.checkpoint, tensor, options.container,
+  for (const SourceTensor& tensor : result.source->tensors()) {
+    VN_ASSIGN(WeightPlan weight, plan_weight(*result.source, *plan.checkpoint, tensor, options.container,
                                              tensor.name == head ? &head_grid : nullptr));
-    (weight.grid ? result.quantized : result.copied) += 1;
     plan.output.weights.push_back(std::move(weight));
   }
+  plan.output.ignored = unquantized_linears(plan.output.weights, &result.source->graph());
+  if (plan.container->prepare) plan.container->prepare(plan.output);
+  return result;
+}
+
+}  // namespace
+
+Result<std::vector<Refusal>> repack_refusals(const RepackOptions& options) {
+  VN_ASSIGN(const Repacking repacking, plan_repacking(options));
+  const Plan& plan = repacking.plan;
+  std::vector<Refusal> refusals;
+  OutputPlan one = plan.output;  // with one quantized weight at a time
+  for (WeightPlan& weight : one.weights) weight.grid.reset();
+  for (std::size_t i = 0; i < one.weights.size(); ++i) {
+    const WeightPlan plain = std::exchange(one.weights[i], plan.output.weights[i]);
+    const WeightPlan& weight = one.weights[i];
+    if (weight.grid) {
+      if (const Status status = plan.container->accepts(one); !status.ok()) {
+        // The table has tensor and grid in columns of their own.
+        std::string reason = status.error().message;
+        for (const std::string& known : {weight.grid->text() + ": ", weight.name + ": "})
+          if (const auto at = reason.find(known); at != std::string::npos) reason.erase(0, at + known.size());
+        refusals.push_back({weight.name, weight.grid->text(), std::move(reason)});
+      }
+    }
+    one.weights[i] = plain;
+  }
+  return refusals;
+}
+
+Result<RepackResult> repack(const RepackOptions& options) {
+  const auto begin = std::chrono::steady_clock::now();
+  if (file_exists(options.out) && !list_directory(options.out).empty())
+    return with_hint(fail(ErrorCode::exists, "{}: exists already", options.out), "choose another folder with -o");
+  VN_ASSIGN(Repacking repacking, plan_repacking(options));
+  Plan& plan = repacking.plan;
+  const ModelSource* const source = repacking.source.get();
+  RepackResult result;
+  for (const WeightPlan& weight : plan.output.weights) (weight.grid ? result.quantized : result.copied) += 1;
   VN_TRY(plan.container->accepts(plan.output));
   VN_ASSIGN(plan.shards, place_tensors(*plan.container, plan.output));
 
   VN_ASSIGN(OutputFolder output, OutputFolder::open(plan));
-  Progress progress("pack", static_cast<double>(plan.output.weights.size()));
+  Progress progress(options.container == "vernier" ? "pack" : "convert",
+                    static_cast<double>(plan.output.weights.size()));
   for (std::size_t i = 0; i < plan.output.weights.size(); ++i) {
     const WeightPlan& weight = plan.output.weights[i];
     VN_TRY(check_interrupt());

@@ -252,7 +252,9 @@ class Evaluation {
     if (found == weights_.activations.end())
       return executor_.options.int8_inputs ? std::optional(format) : std::nullopt;
     const ActivationSpec& spec = found->second;
-    if (spec.bits != 8 || !spec.symmetric || spec.full_range || (spec.dynamic && !spec.per_token)) return std::nullopt;
+    if (spec.bits != 8 || !spec.symmetric || spec.full_range || spec.floating || spec.group > 0 ||
+        (spec.dynamic && !spec.per_token))
+      return std::nullopt;
     format.per_group = false;
     if (!spec.dynamic) format.static_scale = spec.scale;
     return format;

@@ -1,12 +1,11 @@
 #include "tensor/convert.h"
 
-#include <immintrin.h>
-
 #include <bit>
 #include <cstring>
 
 #include "base/cpu.h"
 #include "base/fail.h"
+#include "tensor/convert_avx2.h"
 
 namespace vernier {
 namespace {
@@ -16,24 +15,6 @@ T load(const std::byte* p) {
   T value;
   std::memcpy(&value, p, sizeof value);
   return value;
-}
-
-__attribute__((target("avx2,f16c"))) void f16_to_float_avx2(const std::byte* in, std::int64_t n, float* out) {
-  std::int64_t i = 0;
-  for (; i + 8 <= n; i += 8) {
-    const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in + 2 * i));
-    _mm256_storeu_ps(out + i, _mm256_cvtph_ps(half));
-  }
-  for (; i < n; ++i) out[i] = f16_to_float(load<std::uint16_t>(in + 2 * i));
-}
-
-__attribute__((target("avx2"))) void bf16_to_float_avx2(const std::byte* in, std::int64_t n, float* out) {
-  std::int64_t i = 0;
-  for (; i + 8 <= n; i += 8) {
-    const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in + 2 * i));
-    _mm256_storeu_ps(out + i, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16)));
-  }
-  for (; i < n; ++i) out[i] = bf16_to_float(load<std::uint16_t>(in + 2 * i));
 }
 
 }  // namespace
@@ -79,17 +60,19 @@ float round_to(DType dtype, float value) {
 void to_float(const TensorView& view, std::int64_t first, std::span<float> out) {
   const std::byte* in = view.bytes.data() + first * size_bytes(view.dtype);
   const auto n = static_cast<std::int64_t>(out.size());
-  static const bool wide = supports(Isa::avx2);
+  [[maybe_unused]] static const bool wide = supports(Isa::avx2);
   switch (view.dtype) {
     case DType::f32:
       std::memcpy(out.data(), in, out.size_bytes());
       return;
     case DType::bf16:
-      if (wide) return bf16_to_float_avx2(in, n, out.data());
+      if constexpr (kX86)
+        if (wide) return bf16_to_float_avx2(in, n, out.data());
       for (std::int64_t i = 0; i < n; ++i) out[i] = bf16_to_float(load<std::uint16_t>(in + 2 * i));
       return;
     case DType::f16:
-      if (wide) return f16_to_float_avx2(in, n, out.data());
+      if constexpr (kX86)
+        if (wide) return f16_to_float_avx2(in, n, out.data());
       for (std::int64_t i = 0; i < n; ++i) out[i] = f16_to_float(load<std::uint16_t>(in + 2 * i));
       return;
     case DType::f64:

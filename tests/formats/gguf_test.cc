@@ -44,7 +44,7 @@ std::vector<float> round_row(const GridSpec& spec, std::string_view range, std::
   const auto cols = static_cast<std::int64_t>(row.size());
   std::vector<float> params(grid->groups(cols) * grid->params_per_group()), decoded(row.size());
   std::vector<std::uint8_t> codes(row.size());
-  fit_row(*grid, *make_range({.method = std::string(range)}).value(), row, params);
+  fit_row(*grid, *make_range({.method = std::string(range)}).value(), row, {}, params);
   for (std::int64_t g = 0; g < grid->groups(cols); ++g) {
     const std::size_t first = g * spec.group, width = std::min<std::size_t>(spec.group, row.size() - first);
     grid->encode(row.subspan(first, width), std::span(params).subspan(g * block_params, block_params),

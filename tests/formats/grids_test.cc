@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "formats/range.h"
 #include "support/support.h"
 #include "tensor/convert.h"
 #include "vernier/format.h"
@@ -20,8 +21,10 @@ std::vector<GridSpec> specs() {
       for (bool symmetric : {true, false})
         for (std::int64_t group : {-1, 0, 16, 32, 50, 128, 256})
           for (DType scale : {DType::f16, DType::bf16, DType::f32}) {
-            GridSpec spec{std::string(format->name), bits, symmetric, group, scale};
-            if (format->make(spec).ok()) all.push_back(spec);
+            for (std::int64_t group_rows : {1, 2}) {
+              GridSpec spec{std::string(format->name), bits, symmetric, group, scale, group_rows};
+              if (format->make(spec).ok()) all.push_back(spec);
+            }
           }
   return all;
 }
@@ -40,29 +43,14 @@ GridPart quantize(std::shared_ptr<const Grid> grid, std::span<const float> w, st
   const std::int64_t group = grid->group_columns(cols), groups = grid->groups(cols);
   part.codes.resize(rows * cols);
   part.params.resize((grid->per_tensor() ? 1 : rows * groups) * count);
+  fit_tensor(*grid, *make_range({}).value(), {w.data(), rows, cols}, part.params);
   std::vector<float> decoded(cols);
-  if (grid->per_tensor()) {
-    const auto [low, high] = std::minmax_element(w.begin(), w.end());
-    grid->params_from_range(std::min(*low, 0.0f), std::max(*high, 0.0f), part.params);
-  }
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const auto values_of = [&](std::int64_t g) {
-      return w.subspan(r * cols + g * group, std::min(group, cols - g * group));
-    };
-    const std::span<float> row_params = grid->per_tensor()
-                                            ? std::span(part.params)
-                                            : std::span(part.params).subspan(r * groups * count, groups * count);
-    for (std::int64_t g = 0; g < groups && !grid->per_tensor(); ++g) {
-      const auto [low, high] = std::minmax_element(values_of(g).begin(), values_of(g).end());
-      grid->params_from_range(std::min(*low, 0.0f), std::max(*high, 0.0f), row_params.subspan(g * count, count));
-    }
-    grid->settle_row(row_params);
+  for (std::int64_t r = 0; r < rows; ++r)
     for (std::int64_t g = 0; g < groups; ++g) {
-      const auto width = values_of(g).size();
-      grid->encode(values_of(g), part.params_of(r, g), {part.codes.data() + r * cols + g * group, width},
-                   {decoded.data(), width});
+      const std::span<const float> values = w.subspan(r * cols + g * group, std::min(group, cols - g * group));
+      grid->encode(values, part.params_of(r, g), {part.codes.data() + r * cols + g * group, values.size()},
+                   {decoded.data(), values.size()});
     }
-  }
   return part;
 }
 
@@ -125,6 +113,9 @@ TEST(EveryFormat, KeepsARowThatIsSettledAlready) {
     const std::size_t row = again.size() / (part.grid->per_tensor() ? 1 : 4);
     for (std::size_t first = 0; first < again.size(); first += row)
       part.grid->settle_row(std::span(again).subspan(first, row));
+    const std::size_t joint = part.grid->joint_rows() > 0 ? static_cast<std::size_t>(part.grid->joint_rows()) : 4;
+    for (std::size_t r = 0; r < 4 && joint != 1; r += joint)
+      part.grid->settle_rows(static_cast<std::int64_t>(joint), std::span(again).subspan(r * row, joint * row));
     for (std::size_t i = 0; i < again.size(); ++i) EXPECT_FLOAT_EQ(again[i], part.params[i]);
   }
 }

@@ -1,3 +1,4 @@
+#include "formats/minifloat/codec.h"
 #include "kernels/fixtures.h"
 #include "kernels/ops.h"
 
@@ -51,6 +52,24 @@ TEST(FakeQuantize, AsymmetricPerTokenKeepsZeroExact) {
     for (std::int64_t c = 0; c < x.cols; ++c) ASSERT_EQ(y(r, c), quantized(x(r, c), scale, zero, 0, 255));
   }
   EXPECT_EQ(y(0, 5), 0);
+}
+
+TEST(FakeQuantize, FloatsPerTokenAndPerGroupOfColumns) {
+  const Owned x = normal(4, 70, 5);  // the last group of 32 has 6 columns
+  for (const int group : {0, 32}) {
+    const Owned y = fake(x, {.group = group, .floating = true});
+    const std::int64_t width = group > 0 ? group : x.cols;
+    for (std::int64_t r = 0; r < x.rows; ++r)
+      for (std::int64_t c = 0; c < x.cols; ++c) {
+        const std::int64_t first = c / width * width, last = std::min(first + width, x.cols);
+        float absmax = 0;
+        for (std::int64_t i = first; i < last; ++i) absmax = std::max(absmax, std::fabs(x(r, i)));
+        const float scale = absmax / 448;
+        ASSERT_EQ(y(r, c), E4M3::values[E4M3::encode(x(r, c) / scale)] * scale);
+      }
+  }
+  const Owned fixed = fake(x, {.dynamic = false, .per_token = false, .floating = true, .scale = 0.001f});
+  for (std::size_t i = 0; i < x.data.size(); ++i) ASSERT_LE(std::fabs(fixed.data[i]), 448 * 0.001f);  // clipped
 }
 
 TEST(FakeQuantize, PerTensorTakesTheWidestRow) {

@@ -63,8 +63,8 @@ inline Packed make(const PanelSpec& spec, Values values, std::uint64_t seed = 1)
 inline std::vector<PanelSpec> every_spec(std::int64_t rows, std::int64_t cols, std::int64_t group) {
   std::vector<PanelSpec> specs;
   for (PanelKind kind : {PanelKind::dual, PanelKind::group, PanelKind::plain}) {
-    for (int bits : {8, 4, 3, 2}) {
-      if (kind != PanelKind::dual || bits != 8) specs.push_back({kind, bits, rows, cols, group});
+    for (int bits : {8, 6, 4, 3, 2}) {
+      if (kind != PanelKind::dual || bits < 6) specs.push_back({kind, bits, rows, cols, group});
     }
   }
   return specs;

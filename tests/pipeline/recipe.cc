@@ -120,6 +120,29 @@ TEST(Recipe, OverridesInheritUnlessTheySay) {
   EXPECT_EQ(recipe.overrides[1].weights.bits, 16);
 }
 
+TEST(Recipe, SetsOfLayersBecomeTheirNumbers) {
+  const auto patterns = [](const std::string& match, std::int64_t layers) {
+    Recipe recipe = parsed("overrides: [{match: \"" + match + "\"}, {match: last}]");
+    VN_EXPECT_OK(expand_layer_sets(recipe, layers));
+    std::vector<std::string> all;
+    for (const TensorOverride& rule : recipe.overrides) all.push_back(rule.match);
+    return all;
+  };
+  using Patterns = std::vector<std::string>;
+  EXPECT_EQ(patterns("*.{more-bits}.v", 6), (Patterns{"*.2.v", "*.5.v", "last"}));
+  EXPECT_EQ(patterns("*.{more-bits}.v", 16),
+            (Patterns{"*.0.v", "*.1.v", "*.4.v", "*.7.v", "*.10.v", "*.13.v", "*.14.v", "*.15.v", "last"}));
+  EXPECT_EQ(patterns("*.{first-sixteenth}.v", 15), (Patterns{"last"}));
+  EXPECT_EQ(patterns("*.{first-sixteenth}.v", 32), (Patterns{"*.0.v", "*.1.v", "last"}));
+  const auto refused = [](const std::string& match, std::int64_t layers) {
+    Recipe recipe = parsed("overrides: [{match: \"" + match + "\"}]");
+    const Status status = expand_layer_sets(recipe, layers);
+    return status.ok() ? std::string() : status.error().text();
+  };
+  for (const char* wrong : {"*.{even}.v", "*.{more-bits", "{"}) expect_has(refused(wrong, 8), {"no set of layers"});
+  expect_has(refused("*.{more-bits}.v", 0), {"number of layers"});
+}
+
 TEST(Recipe, YamlIsCompleteAndParsesToItself) {
   std::vector<Recipe> recipes;
   for (const std::string& name : recipe_names()) recipes.push_back(*load_recipe(name));

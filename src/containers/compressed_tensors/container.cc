@@ -5,12 +5,7 @@
 namespace vernier {
 namespace {
 
-bool recognizes(const Json& config) {
-  const auto quantization = config.find("quantization_config");
-  if (quantization == config.end() || !quantization->is_object()) return false;
-  const auto method = quantization->find("quant_method");
-  return method != quantization->end() && *method == "compressed-tensors";
-}
+bool recognizes(const Json& config) { return quant_method(config) == "compressed-tensors"; }
 
 }  // namespace
 
@@ -18,7 +13,7 @@ namespace units {
 extern const ContainerDescriptor container_compressed_tensors;
 const ContainerDescriptor container_compressed_tensors{
     .name = "compressed-tensors",
-    .summary = "integers as vLLM and transformers load them: pack-quantized, and int-quantized for W8A8",
+    .summary = "integers, FP8, NVFP4 and MXFP4 as vLLM and transformers load them",
     .accepts = compressed_tensors::accepts,
     .layout = compressed_tensors::layout,
     .encode = compressed_tensors::encode,

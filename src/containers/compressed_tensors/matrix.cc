@@ -5,42 +5,13 @@
 #include <cstring>
 
 #include "base/fail.h"
+#include "containers/compressed_tensors/finder.h"
 #include "containers/stored_source.h"
 #include "formats/int/grid.h"
 #include "tensor/convert.h"
 
 namespace vernier::compressed_tensors {
 namespace {
-
-// Looks a module's tensors up and holds them to what is wanted.
-class Finder {
- public:
-  Finder(const Checkpoint& checkpoint, const std::string& module) : checkpoint_(checkpoint), module_(module) {}
-
-  bool has(std::string_view suffix) const { return checkpoint_.find(full(suffix)) != nullptr; }
-  Result<const TensorEntry*> get(std::string_view suffix) {
-    VN_TRY(checkpoint_.view(full(suffix)));  // names the nearest when missing
-    names.push_back(full(suffix));
-    return &checkpoint_.find(names.back())->tensor;
-  }
-  Result<const TensorEntry*> get(std::string_view suffix, DType dtype) {
-    VN_ASSIGN(const TensorEntry* entry, get(suffix));
-    if (entry->dtype != dtype) return wrong(*entry, fmt::format("{}", vernier::name(dtype)));
-    return entry;
-  }
-  Error wrong(const TensorEntry& entry, const std::string& wanted) const {
-    return with_hint(fail(ErrorCode::mismatch, "{}: tensor {} is {} {}, wanted {}", checkpoint_.folder(), entry.name,
-                          vernier::name(entry.dtype), entry.shape.text(), wanted),
-                     "config.json and the weights must come from one run");
-  }
-  std::string full(std::string_view suffix) const { return module_ + std::string(suffix); }
-
-  std::vector<std::string> names;
-
- private:
-  const Checkpoint& checkpoint_;
-  const std::string& module_;
-};
 
 // Dense words unless only the padded width fits; where both do, current releases wrote them dense.
 std::optional<Packing> packing_of(std::int64_t words, std::int64_t count, int bits) {
@@ -211,9 +182,9 @@ Result<std::vector<std::int32_t>> read_column_groups(const Checkpoint& checkpoin
 
 Result<ModuleTensors> find_tensors(const Checkpoint& checkpoint, const Group& group, const std::string& module) {
   ModuleTensors t;
-  t.bits = group.bits;
-  t.symmetric = group.symmetric;
-  t.group = group.group_size;
+  t.bits = group.grid.bits;
+  t.symmetric = group.grid.symmetric;
+  t.group = group.grid.group;
   Finder find(checkpoint, module);
   VN_TRY(find_codes(checkpoint, find, t));
   VN_TRY(find_scales(find, t));

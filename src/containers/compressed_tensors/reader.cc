@@ -6,6 +6,7 @@
 #include "arch/architecture.h"
 #include "base/fail.h"
 #include "containers/compressed_tensors/compressed_tensors.h"
+#include "containers/compressed_tensors/float_matrix.h"
 #include "containers/compressed_tensors/matrix.h"
 #include "containers/compressed_tensors/scheme.h"
 #include "containers/stored_source.h"
@@ -16,12 +17,13 @@ namespace {
 
 constexpr std::string_view kPacked = ".weight_packed";
 constexpr std::string_view kScale = ".weight_scale";
+constexpr std::string_view kWeight = ".weight";
 
 // The module whose quantized weight `entry` holds, or "".
 std::string quantized_module(const Checkpoint& checkpoint, const TensorEntry& entry) {
   if (entry.name.ends_with(kPacked)) return entry.name.substr(0, entry.name.size() - kPacked.size());
-  if (!entry.name.ends_with(".weight") || entry.dtype != DType::i8) return {};
-  std::string module = entry.name.substr(0, entry.name.size() - std::string_view(".weight").size());
+  if (!entry.name.ends_with(kWeight) || (entry.dtype != DType::i8 && entry.dtype != DType::f8_e4m3)) return {};
+  std::string module = entry.name.substr(0, entry.name.size() - kWeight.size());
   return checkpoint.find(module + std::string(kScale)) ? module : std::string();
 }
 
@@ -60,20 +62,65 @@ Result<std::optional<ActivationSpec>> activation_of(const Checkpoint& checkpoint
   return activation;
 }
 
-Result<LogicalTensor> quantized_tensor(const Checkpoint& checkpoint, const Scheme& scheme, const std::string& module) {
-  VN_ASSIGN(const Group* group, scheme.group_of(module));
-  VN_ASSIGN(const ModuleTensors tensors, find_tensors(checkpoint, *group, module));
-  LogicalTensor logical;
+// The stored form of a module's weight, integers or floats: what opens it, and what it is called.
+template <class Tensors>
+void describe(const Checkpoint& checkpoint, const Tensors& tensors, const GridSpec& grid, LogicalTensor& logical) {
   logical.stored = tensors.names;
   std::int64_t bytes = 0;
   for (const std::string& name : tensors.names) bytes += checkpoint.find(name)->tensor.bytes();
-  logical.info = {module + ".weight", Shape{tensors.rows, tensors.cols}, tensors.grid().text(), bytes};
-  logical.info.grid = tensors.grid();
-  logical.info.column_groups = !tensors.column_group_name.empty();
+  logical.info = {logical.info.name, Shape{tensors.rows, tensors.cols}, grid.text(), bytes};
+  logical.info.grid = grid;
+}
+
+Result<LogicalTensor> quantized_tensor(const Checkpoint& checkpoint, const Scheme& scheme, const std::string& module) {
+  VN_ASSIGN(const bool ignored, scheme.ignores(module));
+  if (ignored)
+    return with_hint(fail(ErrorCode::mismatch, "{}.ignore keeps module {} in floats, but it is stored quantized",
+                          scheme.where, module),
+                     "config.json and the weights must come from one run");
+  VN_ASSIGN(const Group* group, scheme.group_of(module));
+  LogicalTensor logical;
+  logical.info.name = module + std::string(kWeight);
+  if (group->grid.format == "int") {
+    VN_ASSIGN(const ModuleTensors tensors, find_tensors(checkpoint, *group, module));
+    describe(checkpoint, tensors, tensors.grid(), logical);
+    logical.info.column_groups = !tensors.column_group_name.empty();
+    logical.open = [tensors](const Checkpoint& from) { return open_matrix(from, tensors); };
+    logical.part = [tensors](const Checkpoint& from) { return read_part(from, tensors); };
+  } else {
+    VN_ASSIGN(const FloatTensors tensors, find_float_tensors(checkpoint, group->grid, module));
+    describe(checkpoint, tensors, tensors.spec, logical);
+    logical.open = [tensors](const Checkpoint& from) { return open_float_matrix(from, tensors); };
+    logical.part = [tensors](const Checkpoint& from) { return read_float_part(from, tensors); };
+  }
   VN_ASSIGN(logical.activation, activation_of(checkpoint, *group, module, logical.stored));
-  logical.open = [tensors](const Checkpoint& from) { return open_matrix(from, tensors); };
-  logical.part = [tensors](const Checkpoint& from) { return read_part(from, tensors); };
   return logical;
+}
+
+// Linears that the config says are quantized, and that are stored in floats.
+Status check_targets(const Checkpoint& checkpoint, const Scheme& scheme, const ModelGraph& graph,
+                     const std::unordered_set<std::string>& quantized) {
+  std::unordered_set<std::string> embeddings;
+  for (const Op& op : graph.embed.ops)
+    if (op.weight >= 0) embeddings.insert(graph.embed.tensors[op.weight].name);
+  for (const Graph* part : graph.graphs()) {
+    for (const Op& op : part->ops) {
+      if (op.kind != OpKind::linear || op.weight < 0) continue;
+      const std::string& weight = part->tensors[op.weight].name;
+      if (!weight.ends_with(kWeight) || quantized.contains(weight) || embeddings.contains(weight)) continue;
+      if (!checkpoint.find(weight)) continue;  // missing altogether: reported as such
+      const std::string module = weight.substr(0, weight.size() - kWeight.size());
+      VN_ASSIGN(const bool ignored, scheme.ignores(module));
+      if (ignored) continue;
+      VN_ASSIGN(const Group* group, scheme.find_group(module, true));
+      if (group)
+        return with_hint(
+            fail(ErrorCode::mismatch, "{}: tensor {} is stored as {}, but {} makes it {}", checkpoint.folder(), weight,
+                 name(checkpoint.find(weight)->tensor.dtype), group->where, group->grid.text()),
+            "list the module under ignore, if it was left in floats");
+    }
+  }
+  return {};
 }
 
 }  // namespace
@@ -90,6 +137,9 @@ Result<std::unique_ptr<ModelSource>> open(std::unique_ptr<Checkpoint> checkpoint
     claimed.insert(tensor.stored.begin(), tensor.stored.end());
     tensors.push_back(std::move(tensor));
   }
+  std::unordered_set<std::string> quantized;
+  for (const LogicalTensor& tensor : tensors) quantized.insert(tensor.info.name);
+  VN_TRY(check_targets(*checkpoint, scheme, graph, quantized));
   append_plain_tensors(*checkpoint, claimed, tensors);
   return StoredSource::make(std::move(checkpoint), std::move(graph), "compressed-tensors", std::move(tensors));
 }

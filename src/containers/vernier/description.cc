@@ -10,11 +10,13 @@
 namespace vernier::container_vernier {
 namespace {
 
-// An object whose keys are exactly `keys`.
-Status check_keys(const Json& object, const std::vector<std::string>& keys, const std::string& where) {
+// An object whose keys are exactly `keys`, and perhaps some of `optional`.
+Status check_keys(const Json& object, std::vector<std::string> keys, const std::string& where,
+                  const std::vector<std::string>& optional = {}) {
   if (!object.is_object()) return fail(ErrorCode::invalid, "{}: wanted an object, found {}", where, object.type_name());
   for (const std::string& key : keys)
     if (!object.contains(key)) return fail(ErrorCode::invalid, "{}: no key \"{}\"", where, key);
+  keys.insert(keys.end(), optional.begin(), optional.end());
   for (const auto& [key, value] : object.items()) {
     if (std::find(keys.begin(), keys.end(), key) != keys.end()) continue;
     const std::string near = nearest(key, keys);
@@ -38,7 +40,7 @@ Result<std::int64_t> read_integer(const Json& value, std::int64_t least, const s
 }
 
 Result<ActivationSpec> parse_activation(const Json& json, const std::string& where) {
-  VN_TRY(check_keys(json, {"bits", "symmetric", "dynamic", "per_token", "full_range"}, where));
+  VN_TRY(check_keys(json, {"bits", "symmetric", "dynamic", "per_token", "full_range"}, where, {"floating", "group"}));
   const ConfigReader reader(json, where);
   ActivationSpec activation;
   VN_ASSIGN(activation.bits, read_bits(reader));
@@ -46,12 +48,20 @@ Result<ActivationSpec> parse_activation(const Json& json, const std::string& whe
   VN_ASSIGN(activation.dynamic, reader.boolean("dynamic", true));
   VN_ASSIGN(activation.per_token, reader.boolean("per_token", true));
   VN_ASSIGN(activation.full_range, reader.boolean("full_range", false));
+  VN_ASSIGN(activation.floating, reader.boolean("floating", false));
+  if (json.contains("group")) {
+    VN_ASSIGN(const std::int64_t group, read_integer(json["group"], 1, where + ".group"));
+    activation.group = static_cast<int>(group);
+  }
+  if (activation.floating && (activation.bits != 8 || !activation.symmetric || activation.full_range))
+    return fail(ErrorCode::invalid, "{}: floating wants bits 8, symmetric and not full_range", where);
   return activation;
 }
 
 Result<WeightPlan> parse_weight(const std::string& name, const Json& json, const std::string& where) {
-  VN_TRY(check_keys(
-      json, {"shape", "format", "bits", "symmetric", "group", "scale_dtype", "column_groups", "activation"}, where));
+  VN_TRY(check_keys(json,
+                    {"shape", "format", "bits", "symmetric", "group", "scale_dtype", "column_groups", "activation"},
+                    where, {"group_rows"}));
   const ConfigReader reader(json, where);
   WeightPlan weight;
   weight.name = name;
@@ -65,6 +75,9 @@ Result<WeightPlan> parse_weight(const std::string& name, const Json& json, const
   VN_ASSIGN(grid.bits, read_bits(reader));
   VN_ASSIGN(grid.symmetric, reader.boolean("symmetric", true));
   VN_ASSIGN(grid.group, read_integer(json["group"], -1, where + ".group"));
+  if (json.contains("group_rows")) {
+    VN_ASSIGN(grid.group_rows, read_integer(json["group_rows"], 1, where + ".group_rows"));
+  }
   VN_ASSIGN(const std::string dtype, reader.string("scale_dtype", ""));
   const std::optional<DType> scale_dtype = dtype_from_name(dtype);
   if (!scale_dtype) return fail(ErrorCode::invalid, "{}.scale_dtype: unknown element type \"{}\"", where, dtype);
@@ -90,12 +103,15 @@ Json describe(const OutputPlan& plan) {
         {"shape", weight.shape.dims()},          {"format", grid.format}, {"bits", grid.bits},
         {"symmetric", grid.symmetric},           {"group", grid.group},   {"scale_dtype", name(grid.scale_dtype)},
         {"column_groups", weight.column_groups}, {"activation", nullptr}};
+    if (grid.group_rows != 1) entry["group_rows"] = grid.group_rows;
     if (weight.activation)
       entry["activation"] = Json{{"bits", weight.activation->bits},
                                  {"symmetric", weight.activation->symmetric},
                                  {"dynamic", weight.activation->dynamic},
                                  {"per_token", weight.activation->per_token},
                                  {"full_range", weight.activation->full_range}};
+    if (weight.activation && weight.activation->group > 0) entry["activation"]["group"] = weight.activation->group;
+    if (weight.activation && weight.activation->floating) entry["activation"]["floating"] = true;
     weights[weight.name] = std::move(entry);
   }
   return Json{{"quant_method", "vernier"},

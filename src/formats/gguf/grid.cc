@@ -163,6 +163,23 @@ void BlockGrid::settle_row(std::span<float> params, float ratio) const {
   }
 }
 
+int BlockGrid::nearby(std::span<const float> params, std::span<float> out) const {
+  if (!type_.joint()) return 0;
+  const auto low = static_cast<float>(type_.scale_low), high = static_cast<float>(type_.scale_high);
+  const int mins = type_.affine && params[block_dmin] > 0 ? 1 : 0;
+  int count = 0;
+  for (int i = -1; i <= 1; ++i)
+    for (int j = -mins; j <= mins; ++j) {
+      const float scale = params[block_scale] + static_cast<float>(i), min = params[block_min] + static_cast<float>(j);
+      if ((i == 0 && j == 0) || scale < low || scale > high || (type_.affine && (min < 0 || min > high))) continue;
+      float* const p = out.data() + block_params * count++;
+      std::copy_n(params.data(), block_params, p);
+      p[block_scale] = scale;
+      p[block_min] = min;
+    }
+  return count;
+}
+
 void BlockGrid::encode(std::span<const float> values, std::span<const float> params, std::span<std::uint8_t> codes,
                        std::span<float> decoded) const {
   encode_values(type_, values.data(), static_cast<std::int64_t>(values.size()), params[block_d] * params[block_scale],

@@ -18,6 +18,8 @@ class BlockGrid final : public Grid {
   bool fit(std::span<const float> values, std::span<const float> importance, std::span<float> params) const override;
   bool joint_groups() const override { return type_.joint(); }
   void settle_row(std::span<float> params, float ratio) const override;
+  // Scale and minimum one integer up and down.
+  int nearby(std::span<const float> params, std::span<float> out) const override;
   void encode(std::span<const float> values, std::span<const float> params, std::span<std::uint8_t> codes,
               std::span<float> decoded) const override;
   void decode(std::span<const std::uint8_t> codes, std::span<const float> params, std::span<float> out) const override;

@@ -64,6 +64,8 @@ Result<std::unique_ptr<Grid>> IntGrid::make(const GridSpec& spec) {
   if (spec.group < -1)
     return fail(ErrorCode::invalid, "format int: group must be positive, 0 (channel) or -1 (tensor), found {}",
                 spec.group);
+  if (spec.group_rows != 1)
+    return fail(ErrorCode::unsupported, "format int: group_rows must be 1, found {}", spec.group_rows);
   if (spec.scale_dtype != DType::f16 && spec.scale_dtype != DType::bf16)
     return fail(ErrorCode::unsupported, "format int: scale_dtype must be F16 or BF16, found {}",
                 name(spec.scale_dtype));

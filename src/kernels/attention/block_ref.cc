@@ -93,12 +93,16 @@ BlockKernels block_scalar(KvType type) {
 }
 
 BlockKernels block_kernels(KvType type) {
-  const Isa isa = best_isa();
-  if (isa < Isa::avx2) return block_scalar(type);
-  if (isa < Isa::avx512) return block_avx2(type);
-  BlockKernels kernels = block_avx512(type);
-  if (isa >= Isa::avx512_vnni && (type == KvType::int8 || type == KvType::int4)) kernels.score = score_vnni(type);
-  return kernels;
+  if constexpr (kX86) {
+    const Isa isa = best_isa();
+    if (isa >= Isa::avx512) {
+      BlockKernels kernels = block_avx512(type);
+      if (isa >= Isa::avx512_vnni && (type == KvType::int8 || type == KvType::int4)) kernels.score = score_vnni(type);
+      return kernels;
+    }
+    if (isa >= Isa::avx2) return block_avx2(type);
+  }
+  return block_scalar(type);
 }
 
 }  // namespace vernier::kernels

@@ -68,7 +68,7 @@ VN_TARGET_AVX2 float absorb_avx2(float* scores, std::int64_t first, std::int64_t
 
 }  // namespace
 
-Absorb absorb_kernel() { return pick<Absorb>(absorb_scalar, absorb_avx2, absorb_avx512); }
+Absorb absorb_kernel() { return pick<absorb_scalar, absorb_avx2, absorb_avx512>(); }
 
 void merge(SoftmaxState& state, float* out, const SoftmaxState& other, const float* other_out, std::int64_t width) {
   if (other.sum == 0) return;

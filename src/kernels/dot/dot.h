@@ -9,6 +9,7 @@ namespace vernier::kernels {
 using Dot = float (*)(const float* a, const float* b, std::int64_t n);
 
 float dot_scalar(const float* a, const float* b, std::int64_t n);
+float dot_neon(const float* a, const float* b, std::int64_t n);
 float dot_avx2(const float* a, const float* b, std::int64_t n);
 float dot_avx512(const float* a, const float* b, std::int64_t n);
 

@@ -9,6 +9,10 @@ float dot_scalar(const float* a, const float* b, std::int64_t n) {
   return sum;
 }
 
-Dot dot_kernel() { return pick<Dot>(dot_scalar, dot_avx2, dot_avx512); }
+Dot dot_kernel() {
+  if constexpr (kArm)
+    if (best_isa() != Isa::scalar) return dot_neon;
+  return pick<dot_scalar, dot_avx2, dot_avx512>();
+}
 
 }  // namespace vernier::kernels

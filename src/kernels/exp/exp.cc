@@ -53,8 +53,8 @@ VN_TARGET_AVX512 void silu_avx512(float* x, std::int64_t n) { silu_body(x, n); }
 
 }  // namespace
 
-ExpSum exp_sum_kernel() { return pick<ExpSum>(exp_sum_scalar, exp_sum_avx2, exp_sum_avx512); }
-Maximum maximum_kernel() { return pick<Maximum>(maximum_scalar, maximum_avx2, maximum_avx512); }
-Silu silu_kernel() { return pick<Silu>(silu_scalar, silu_avx2, silu_avx512); }
+ExpSum exp_sum_kernel() { return pick<exp_sum_scalar, exp_sum_avx2, exp_sum_avx512>(); }
+Maximum maximum_kernel() { return pick<maximum_scalar, maximum_avx2, maximum_avx512>(); }
+Silu silu_kernel() { return pick<silu_scalar, silu_avx2, silu_avx512>(); }
 
 }  // namespace vernier::kernels

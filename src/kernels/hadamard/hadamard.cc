@@ -21,7 +21,7 @@ double unit_scale(std::int64_t n) { return 1 / std::sqrt(static_cast<double>(n))
 
 }  // namespace
 
-Butterflies butterflies_kernel() { return pick<Butterflies>(butterflies_scalar, butterflies_avx2, butterflies_avx512); }
+Butterflies butterflies_kernel() { return pick<butterflies_scalar, butterflies_avx2, butterflies_avx512>(); }
 
 Result<Hadamard> Hadamard::make(std::int64_t n) {
   const std::int64_t limit = std::min(n, kMaxHadamardFactor);

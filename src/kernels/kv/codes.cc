@@ -61,7 +61,7 @@ VN_TARGET_AVX512 std::int32_t encode_avx512(const float* x, std::int64_t n, cons
 
 }  // namespace
 
-FindExtremes find_extremes_kernel() { return pick<FindExtremes>(extremes_scalar, extremes_avx2, extremes_avx512); }
-Encode encode_kernel() { return pick<Encode>(encode_scalar, encode_avx2, encode_avx512); }
+FindExtremes find_extremes_kernel() { return pick<extremes_scalar, extremes_avx2, extremes_avx512>(); }
+Encode encode_kernel() { return pick<encode_scalar, encode_avx2, encode_avx512>(); }
 
 }  // namespace vernier::kernels

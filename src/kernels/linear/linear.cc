@@ -2,6 +2,7 @@
 #include <atomic>
 #include <vector>
 
+#include "base/cpu.h"
 #include "base/threads.h"
 #include "kernels/dot/dot.h"
 #include "kernels/linear/bf16.h"
@@ -57,11 +58,13 @@ void few_tokens(Matrix<const float> x, const WeightMatrix& weight, std::span<con
 
 // y = x w^T for one tile, in bf16 where x16 has the same rows of x rounded to it.
 void tile_product(Matrix<const float> x, Matrix<const std::uint16_t> x16, Matrix<const float> w, Matrix<float> y) {
-  static thread_local Scratch<std::uint16_t> scratch;
-  if (x16.data) {
-    const Matrix<std::uint16_t> w16(scratch.get(w.rows * w.cols), w.rows, w.cols);
-    for (std::int64_t r = 0; r < w.rows; ++r) round_to_bf16(w.row(r), w.cols, w16.row(r));
-    if (product_bf16(x16, w16, y)) return;
+  if constexpr (kX86) {
+    static thread_local Scratch<std::uint16_t> scratch;
+    if (x16.data) {
+      const Matrix<std::uint16_t> w16(scratch.get(w.rows * w.cols), w.rows, w.cols);
+      for (std::int64_t r = 0; r < w.rows; ++r) round_to_bf16(w.row(r), w.cols, w16.row(r));
+      if (product_bf16(x16, w16, y)) return;
+    }
   }
   sgemm(x, w, /*transpose_b=*/true, y);
 }
@@ -69,10 +72,12 @@ void tile_product(Matrix<const float> x, Matrix<const std::uint16_t> x16, Matrix
 void many_tokens(Matrix<const float> x, const WeightMatrix& weight, std::span<const float> bias, Matrix<float> y) {
   std::vector<std::uint16_t> rounded;
   Matrix<const std::uint16_t> x16;
-  if (compute_type == DType::bf16) {
-    rounded.resize(x.rows * x.cols);
-    x16 = {rounded.data(), x.rows, x.cols};
-    parallel_for(x.rows, [&](std::int64_t t) { round_to_bf16(x.row(t), x.cols, rounded.data() + t * x.cols); });
+  if constexpr (kX86) {
+    if (compute_type == DType::bf16) {
+      rounded.resize(x.rows * x.cols);
+      x16 = {rounded.data(), x.rows, x.cols};
+      parallel_for(x.rows, [&](std::int64_t t) { round_to_bf16(x.row(t), x.cols, rounded.data() + t * x.cols); });
+    }
   }
   const std::int64_t tile_rows = weight.rows() >= kManyRows ? kTileRows : kSmallTileRows;
   const std::int64_t row_tiles = divide_up(weight.rows(), tile_rows);

@@ -1,15 +1,17 @@
 // AVX2 has no four-way dot product: pairs of products are added with saturation to 16 bits. Codes of at most 4 bits
-// stay far from it (8 pairs of 2 * 15 * 127 are 30480), so they are multiplied as they are, and bytes as two nibbles;
-// fine scales follow at the end of each group.
+// stay far from it (8 pairs of 2 * 15 * 127 are 30480), so they are multiplied as they are, and wider ones as two
+// nibbles; fine scales follow at the end of each group.
 #define VN_TARGET_HALF VN_TARGET_AVX2
 #include "kernels/panel/half_panel.h"
 
 namespace vernier::kernels {
 namespace {
 
-// What is multiplied: a code, or the low (nibble 0) or high (nibble 1) four bits of a byte.
+// What is multiplied: a code, or the low four bits (nibble 0) or those above (nibble 1) of a wider one.
 template <int bits, int quad, int nibble>
 VN_INLINE_HALF __m256i factor(const std::uint8_t* step) {
+  if constexpr (bits == 6 && nibble == 0) return operand<4, quad>(step);
+  if constexpr (bits == 6 && nibble == 1) return operand<2, quad>(step + 4 * kLineBytes);
   if constexpr (bits != 8) return operand<bits, quad>(step);
   return _mm256_and_si256(_mm256_srli_epi16(half_line(step, quad), 4 * nibble), _mm256_set1_epi8(15));
 }
@@ -40,7 +42,7 @@ struct Pairs {
   template <int bits, int T>
   static VN_INLINE_HALF void add_step(const std::uint8_t* step, const std::int8_t* x, __m256i (&sum)[T]) {
     add_factors<bits, 0, T>(step, x, sum);
-    if constexpr (bits == 8) add_factors<bits, 1, T>(step, x, sum);
+    if constexpr (bits > 4) add_factors<bits, 1, T>(step, x, sum);
   }
 };
 

@@ -26,11 +26,15 @@ VN_INLINE_HALF __m256i half_line(const std::uint8_t* step, int line) {
   return _mm256_load_si256(reinterpret_cast<const __m256i*>(step + line * kLineBytes));
 }
 
-// Operand `quad` of half a step of 4, 3 or 2 bits: byte 4 * row + j is the code of column 4 * quad + j.
+// Operand `quad` of half a step of 6, 4, 3 or 2 bits: byte 4 * row + j is the code of column 4 * quad + j.
 template <int bits, int quad>
 VN_INLINE_HALF __m256i operand(const std::uint8_t* step) {
   const __m256i low4 = _mm256_set1_epi8(15), low2 = _mm256_set1_epi8(3);
   if constexpr (bits == 4) return _mm256_and_si256(_mm256_srli_epi16(half_line(step, quad / 2), quad % 2 * 4), low4);
+  if constexpr (bits == 6) {
+    const __m256i top = _mm256_and_si256(_mm256_srli_epi16(half_line(step, 4 + quad / 4), quad % 4 * 2), low2);
+    return _mm256_or_si256(operand<4, quad>(step), _mm256_slli_epi16(top, 4));
+  }
   const __m256i low = _mm256_and_si256(_mm256_srli_epi16(half_line(step, quad / 4), quad % 4 * 2), low2);
   if constexpr (bits == 2) return low;
   const __m256i top = half_line(step, 2);

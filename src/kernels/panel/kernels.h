@@ -28,7 +28,10 @@ void by_kind_and_bits(const PanelSpec& spec, Body body) {
     if (spec.bits == 4) return body.template operator()<kind, 4>();
     if (spec.bits == 3) return body.template operator()<kind, 3>();
     if (spec.bits == 2) return body.template operator()<kind, 2>();
-    if constexpr (kind != PanelKind::dual) body.template operator()<kind, 8>();
+    if constexpr (kind != PanelKind::dual) {
+      if (spec.bits == 6) return body.template operator()<kind, 6>();
+      body.template operator()<kind, 8>();
+    }
   };
   if (spec.kind == PanelKind::dual) return by_bits.template operator()<PanelKind::dual>();
   if (spec.kind == PanelKind::group) return by_bits.template operator()<PanelKind::group>();
@@ -36,6 +39,8 @@ void by_kind_and_bits(const PanelSpec& spec, Body body) {
 }
 
 void panels_scalar(const PanelTask& task, const PanelRange& range);
+void panels_neon_dot(const PanelTask& task, const PanelRange& range);
+void panels_neon_i8mm(const PanelTask& task, const PanelRange& range);
 void panels_avx2(const PanelTask& task, const PanelRange& range);
 void panels_avx_vnni(const PanelTask& task, const PanelRange& range);
 // Few tokens: codes are unpacked in registers and read from memory once per 8 tokens.

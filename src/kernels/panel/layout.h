@@ -40,27 +40,38 @@ constexpr PanelSections sections(const PanelSpec& spec) {
   return s;
 }
 
-// A code in the steps of its panel. Codes are set in zeroed memory.
-constexpr int get_code(int bits, const std::uint8_t* panel, std::int64_t row, std::int64_t col) {
-  const std::uint8_t* step = panel + col / kStepCols * bits * kLineBytes + 4 * row + col % 4;
-  const std::int64_t quad = col % kStepCols / 4;
-  if (bits == 8) return step[quad * kLineBytes];
-  if (bits == 4) return step[quad / 2 * kLineBytes] >> (quad % 2 * 4) & 15;
-  const int low = step[quad / 4 * kLineBytes] >> (quad % 4 * 2) & 3;
-  return bits == 2 ? low : low | (step[2 * kLineBytes] >> quad & 1) << 2;
+// A code in the lines of its step, at column `col` of the step. Codes are set in zeroed memory.
+constexpr int get_code_of_step(int bits, const std::uint8_t* step, std::int64_t row, std::int64_t col) {
+  const std::uint8_t* const at = step + 4 * row + col % 4;
+  const std::int64_t quad = col / 4;
+  if (bits == 8) return at[quad * kLineBytes];
+  if (bits == 6) return get_code_of_step(4, step, row, col) | get_code_of_step(2, step + 4 * kLineBytes, row, col) << 4;
+  if (bits == 4) return at[quad / 2 * kLineBytes] >> (quad % 2 * 4) & 15;
+  const int low = at[quad / 4 * kLineBytes] >> (quad % 4 * 2) & 3;
+  return bits == 2 ? low : low | (at[2 * kLineBytes] >> quad & 1) << 2;
 }
 
-constexpr void set_code(int bits, std::uint8_t* panel, std::int64_t row, std::int64_t col, int code) {
-  std::uint8_t* step = panel + col / kStepCols * bits * kLineBytes + 4 * row + col % 4;
-  const std::int64_t quad = col % kStepCols / 4;
+constexpr void set_code_of_step(int bits, std::uint8_t* step, std::int64_t row, std::int64_t col, int code) {
+  std::uint8_t* const at = step + 4 * row + col % 4;
+  const std::int64_t quad = col / 4;
   if (bits == 8) {
-    step[quad * kLineBytes] = code;
+    at[quad * kLineBytes] = code;
+  } else if (bits == 6) {
+    set_code_of_step(4, step, row, col, code & 15);
+    set_code_of_step(2, step + 4 * kLineBytes, row, col, code >> 4);
   } else if (bits == 4) {
-    step[quad / 2 * kLineBytes] |= code << (quad % 2 * 4);
+    at[quad / 2 * kLineBytes] |= code << (quad % 2 * 4);
   } else {
-    step[quad / 4 * kLineBytes] |= (code & 3) << (quad % 4 * 2);
-    if (bits == 3) step[2 * kLineBytes] |= code >> 2 << quad;
+    at[quad / 4 * kLineBytes] |= (code & 3) << (quad % 4 * 2);
+    if (bits == 3) at[2 * kLineBytes] |= code >> 2 << quad;
   }
+}
+
+constexpr int get_code(int bits, const std::uint8_t* panel, std::int64_t row, std::int64_t col) {
+  return get_code_of_step(bits, panel + col / kStepCols * bits * kLineBytes, row, col % kStepCols);
+}
+constexpr void set_code(int bits, std::uint8_t* panel, std::int64_t row, std::int64_t col, int code) {
+  set_code_of_step(bits, panel + col / kStepCols * bits * kLineBytes, row, col % kStepCols, code);
 }
 
 // Fine scale (dual; else 1) and zero point of one row of a panel, from the integers of its panel and group.

@@ -20,13 +20,20 @@ struct Plan {
 };
 
 Plan plan(const QuantizedRows& x, const PanelMatrix& w) {
-  const std::int64_t stream_panels = std::max<std::int64_t>(w.panels() / (kPiecesPerWorker * thread_count()), 1);
-  if (x.isa() == Isa::scalar) return {panels_scalar, 1, x.tokens()};
-  if (x.isa() == Isa::avx2) return {panels_avx2, 1, x.tokens()};
-  if (x.isa() == Isa::avx_vnni) return {panels_avx_vnni, 1, x.tokens()};
-  if (x.isa() == Isa::amx) return {tile_amx, 2, kAmxTokens};
-  if (x.tokens() < kManyTokens) return {stream_vnni, stream_panels, x.tokens()};
-  return {tile_vnni, 2, kTileTokens};
+  [[maybe_unused]] const Isa isa = x.isa();
+  if constexpr (kArm) {
+    if (isa == Isa::neon_i8mm) return {panels_neon_i8mm, 1, x.tokens()};
+    if (isa == Isa::neon_dot) return {panels_neon_dot, 1, x.tokens()};
+  }
+  if constexpr (kX86) {
+    const std::int64_t stream_panels = std::max<std::int64_t>(w.panels() / (kPiecesPerWorker * thread_count()), 1);
+    if (isa == Isa::avx2) return {panels_avx2, 1, x.tokens()};
+    if (isa == Isa::avx_vnni) return {panels_avx_vnni, 1, x.tokens()};
+    if (isa == Isa::amx) return {tile_amx, 2, kAmxTokens};
+    if (isa == Isa::avx512_vnni && x.tokens() < kManyTokens) return {stream_vnni, stream_panels, x.tokens()};
+    if (isa == Isa::avx512_vnni) return {tile_vnni, 2, kTileTokens};
+  }
+  return {panels_scalar, 1, x.tokens()};
 }
 
 }  // namespace

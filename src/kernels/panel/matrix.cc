@@ -28,9 +28,9 @@ std::string_view name(PanelKind kind) {
 }
 
 Status check(const PanelSpec& spec) {
-  const bool byte_codes = spec.bits == 8 && spec.kind != PanelKind::dual;
-  if (!byte_codes && spec.bits != 4 && spec.bits != 3 && spec.bits != 2)
-    return unfit("bits", spec.kind == PanelKind::dual ? "4, 3 or 2" : "8, 4, 3 or 2", spec.bits);
+  const bool wide = (spec.bits == 8 || spec.bits == 6) && spec.kind != PanelKind::dual;
+  if (!wide && spec.bits != 4 && spec.bits != 3 && spec.bits != 2)
+    return unfit("bits", spec.kind == PanelKind::dual ? "4, 3 or 2" : "8, 6, 4, 3 or 2", spec.bits);
   if (spec.rows < 1 || spec.rows > kMaxRows) return unfit("rows", "from 1 to 2147483648", spec.rows);
   if (spec.cols < 1 || spec.cols > kMaxCols) return unfit("columns", "from 1 to 65536", spec.cols);
   if (spec.kind != PanelKind::plain && (spec.group < 32 || spec.group > kMaxGroup || spec.group % kStepCols != 0))

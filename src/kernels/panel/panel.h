@@ -3,6 +3,7 @@
 // Rows are cut into panels of 16. A panel is a run of steps of 32 columns; a step of b-bit codes is b lines of 64
 // bytes, and every line holds, in byte 4 * row + j, columns that are 4 apart:
 //   8 bits: line l is columns 4 l + j.
+//   6 bits: lines 0 to 3 are the low four bits as at 4 bits, lines 4 and 5 the top two as at 2 bits.
 //   4 bits: line l is columns 8 l + j (low nibble) and 8 l + 4 + j (high nibble).
 //   2 bits: line l is columns 16 l + 4 i + j at bit 2 i.
 //   3 bits: lines 0 and 1 are the low two bits as at 2 bits; line 2 is the third bit of column 4 i + j at bit i.
@@ -33,8 +34,8 @@ namespace vernier::kernels {
 inline constexpr int kPanelLayoutVersion = 1;
 
 // dual : w = c[n] * s[n, g] * (q - z[n, g]), small integers s and z; 4, 3 and 2 bits.
-// group: w = s[n, g] * (q - z[n, g]), float s; 8, 4, 3 and 2 bits.
-// plain: w = c[n] * (q - z[n]); 8, 4, 3 and 2 bits (ternary: codes 0..2, z = 1).
+// group: w = s[n, g] * (q - z[n, g]), float s; 8, 6, 4, 3 and 2 bits.
+// plain: w = c[n] * (q - z[n]); 8, 6, 4, 3 and 2 bits (ternary: codes 0..2, z = 1).
 enum class PanelKind : std::uint8_t { dual, group, plain };
 
 std::string_view name(PanelKind kind);

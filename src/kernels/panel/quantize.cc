@@ -116,9 +116,9 @@ void QuantizedRows::quantize_row(std::int64_t token, const float* x) {
   std::int32_t* sums = sum_scratch.get(2 * pairs_);
   std::memset(line + cols_, 0, padded_cols_ - cols_);
   sums[2 * pairs_ - 1] = 0;
-  pick(quantize_scalar, quantize_avx2,
-       quantize_avx512)({x, cols_, format_.group, format_.per_group, format_.static_scale, line,
-                         scales_ + token * scales_per_token_, sums});
+  pick<quantize_scalar, quantize_avx2, quantize_avx512>()({x, cols_, format_.group, format_.per_group,
+                                                           format_.static_scale, line,
+                                                           scales_ + token * scales_per_token_, sums});
   const std::int64_t block = token / block_tokens_, slot = token % block_tokens_;
   std::int32_t total = 0;
   for (std::int64_t p = 0; p < pairs_; ++p) {

@@ -6,6 +6,7 @@
 #endif
 #include <immintrin.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/isa.h"
@@ -27,6 +28,13 @@ VN_INLINE_VNNI __m512i operand(const std::uint8_t* step) {
   } else if constexpr (bits == 4) {
     const __m512i both = line(step, quad / 2);
     return _mm512_and_si512(quad % 2 ? _mm512_srli_epi16(both, 4) : both, _mm512_set1_epi8(15));
+  } else if constexpr (bits == 6) {
+    constexpr int left = 4 - quad % 4 * 2;  // of the top two bits to where they belong
+    const __m512i top = line(step, 4 + quad / 4);
+    const __m512i moved = left >= 0 ? _mm512_slli_epi16(top, std::max(left, 0)) : _mm512_srli_epi16(top, 2);
+    const __m512i low = operand<4, quad>(step);
+    // low | (moved & 48)
+    return _mm512_ternarylogic_epi32(low, moved, _mm512_set1_epi8(48), 0xF8);
   } else {
     constexpr int shift = quad % 4 * 2;
     const __m512i quarter = line(step, quad / 4);

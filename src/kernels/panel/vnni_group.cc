@@ -109,7 +109,7 @@ VN_TARGET_VNNI void tile(const PanelTask& task, const PanelRange& range) {
 
 void tile_group_vnni(const PanelTask& task, const PanelRange& range) {
   const int bits = task.w.spec().bits;
-  (bits == 8 ? tile<8> : bits == 4 ? tile<4> : bits == 3 ? tile<3> : tile<2>)(task, range);
+  (bits == 8 ? tile<8> : bits == 6 ? tile<6> : bits == 4 ? tile<4> : bits == 3 ? tile<3> : tile<2>)(task, range);
 }
 
 }  // namespace vernier::kernels

@@ -21,6 +21,10 @@ class DgqSolver final : public Solver {
   Result<GridPart> solve(const SolveInput& input, SolveReport& report) override {
     if (!input.hessian) return fail(ErrorCode::invalid, "{}: dgq needs a Hessian", input.name);
     VN_TRY(check_solve_input(input));
+    if (input.grid->joint_rows() != 1)
+      return with_hint(fail(ErrorCode::unsupported, "{}: dgq searches scales row by row, the grid {} shares some",
+                            input.name, input.grid->spec().text()),
+                       "use solver gptq");
     std::vector<float> params;
     if (!input.grid->per_tensor() && input.grid->span() == 1)
       params = dgq::search_params(input.weight, input.hessian->matrix(), *input.grid, search_);

@@ -27,6 +27,8 @@ Status check_settings(const Settings& s, std::string_view method) {
     return fail(ErrorCode::invalid, "{}.damp_step: 0 <= damp_step < 1 wanted, found {}", method, s.damp_step);
   if (s.block < 1 || s.block > 4096)
     return fail(ErrorCode::invalid, "{}.block: 1 to 4096 columns wanted, found {}", method, s.block);
+  if (s.refine < 0 || s.refine > 100)
+    return fail(ErrorCode::invalid, "{}.refine: 0 to 100 passes wanted, found {}", method, s.refine);
   return {};
 }
 

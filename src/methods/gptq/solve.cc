@@ -6,6 +6,7 @@
 
 #include "base/fail.h"
 #include "base/threads.h"
+#include "methods/gptq/refine.h"
 #include "methods/gptq/sweep.h"
 #include "methods/row_error.h"
 #include "methods/rtn/round.h"
@@ -27,7 +28,7 @@ struct RowErrors {
 class TileSolver {
  public:
   TileSolver(const SolveInput& input, std::span<const float> frozen, const Prepared& prepared, const SweepPlan& plan,
-             std::int64_t first, std::int64_t rows, GridPart& part, std::span<RowErrors> errors)
+             std::int64_t first, std::int64_t rows, std::int64_t passes, GridPart& part, std::span<RowErrors> errors)
       : input_(input),
         frozen_(frozen),
         prepared_(prepared),
@@ -36,6 +37,7 @@ class TileSolver {
         errors_(errors),
         first_(first),
         rows_(rows),
+        passes_(passes),
         cols_(part.cols),
         params_(plan.grid.params_per_group()) {}
 
@@ -51,6 +53,7 @@ class TileSolver {
     return frozen_.subspan((first_ + row) * params_per_row(), params_per_row());
   }
   void start_sweep();
+  void refine();
   void choose(std::span<const double> loss);
   void keep_sweep(std::int64_t row);
 
@@ -60,7 +63,7 @@ class TileSolver {
   const SweepPlan& plan_;
   GridPart& part_;
   std::span<RowErrors> errors_;
-  std::int64_t first_, rows_, cols_;
+  std::int64_t first_, rows_, passes_, cols_;
   int params_;
   std::vector<float> work_, error_, tile_params_;  // work_: columns in the order of rounding; error_: as they lie
   std::vector<std::uint8_t> codes_;
@@ -74,6 +77,31 @@ void TileSolver::run() {
   start_sweep();
   sweep(plan_, {{work_.data(), rows_, cols_}, {codes_.data(), rows_, cols_}, tile_params_, loss});
   choose(loss);
+  if (passes_ > 0) refine();
+}
+
+// From what was kept, and kept where it is better.
+void TileSolver::refine() {
+  const std::size_t codes = rows_ * cols_, params = rows_ * params_per_row();
+  const auto at_codes = part_.codes.begin() + first_ * cols_;
+  const auto at_params = part_.params.begin() + static_cast<std::int64_t>(first_ * params_per_row());
+  const std::vector<std::uint8_t> old_codes(at_codes, at_codes + static_cast<std::int64_t>(codes));
+  const std::vector<float> old_params(at_params, at_params + static_cast<std::int64_t>(params));
+  refine_rows(input_.weight, input_.hessian->matrix(), first_, rows_, passes_, part_);
+  std::vector<double> forms(rows_);
+  part_.decode_rows(first_, rows_, error_.data());
+  for (std::int64_t r = 0; r < rows_; ++r)
+    for (std::int64_t c = 0; c < cols_; ++c) error_[r * cols_ + c] -= input_.weight(first_ + r, c);
+  quadratic_forms({error_.data(), rows_, cols_}, input_.hessian->matrix(), forms);
+  for (std::int64_t r = 0; r < rows_; ++r) {
+    if (forms[r] < errors_[r].kept) {
+      errors_[r].kept = forms[r];
+      continue;
+    }
+    std::copy_n(old_codes.begin() + r * cols_, cols_, at_codes + r * cols_);
+    const auto count = static_cast<std::int64_t>(params_per_row());
+    std::copy_n(old_params.begin() + r * count, count, at_params + r * count);
+  }
 }
 
 // One product for both yardsticks: the rows of W above the errors of round to nearest.
@@ -126,10 +154,12 @@ void TileSolver::start_sweep() {
     std::span<const float> params = fitted;
     if (plan_.grid.per_tensor())
       params = part_.params;
+    else if (fits_tensor(plan_.grid))
+      params = std::span(part_.params).subspan((first_ + r) * params_per_row(), params_per_row());
     else if (!frozen_.empty())
       params = frozen_row(r);
     else if (plan_.order.fitted_first)
-      fit_row(plan_.grid, *input_.range, row, fitted);
+      fit_row(plan_.grid, *input_.range, row, input_.importance, fitted);
     else
       continue;
     for (std::size_t i = 0; i < params.size(); ++i) tile_params_[i * tile_rows + r] = params[i];
@@ -212,9 +242,10 @@ Result<GridPart> Gptq::solve(const SolveInput& input, std::span<const float> fro
     return fail(ErrorCode::unsupported, "{}: gptq rounds single columns, the grid {} codes {} at a time", input.name,
                 input.grid->spec().text(), input.grid->span());
   const std::int64_t rows = input.weight.rows, cols = input.weight.cols, group = input.grid->group_columns(cols);
-  if (settings_.order == Order::act && input.grid->joint_groups())
+  const bool joint = input.grid->joint_groups() || input.grid->joint_rows() != 1;
+  if (settings_.order == Order::act && joint)
     return with_hint(fail(ErrorCode::unsupported,
-                          "{}: order act groups columns during the sweep, the grid {} fits all groups of a row before",
+                          "{}: order act groups columns during the sweep, the grid {} fits all of them before",
                           input.name, input.grid->spec().text()),
                      "use gptq.order=static or gptq.order=group-aware");
   if (settings_.order == Order::act && group < cols && !input.column_groups_allowed)
@@ -223,15 +254,17 @@ Result<GridPart> Gptq::solve(const SolveInput& input, std::span<const float> fro
                           "does not store",
                           input.name),
                      "use gptq.order=group-aware or gptq.order=static");
-  const bool fitted_first = settings_.static_groups || !frozen.empty() || input.grid->joint_groups();
+  const bool fitted_first = settings_.static_groups || !frozen.empty() || joint;
   prepare(*input.hessian, group, fitted_first);
 
   const SweepPlan plan{*input.grid, *input.range, prepared_.order, prepared_.factor.matrix(),
                        cut_blocks(prepared_.order, settings_.block)};
   GridPart part = start_part(input);
   std::vector<RowErrors> errors(rows);
+  const bool refines = prepared_.order.group_of_column.empty() && !input.grid->per_tensor();
+  const std::int64_t passes = refines ? settings_.refine : 0;
   parallel_ranges(rows, tile_rows, [&](std::int64_t first, std::int64_t last) {
-    TileSolver(input, frozen, prepared_, plan, first, last - first, part,
+    TileSolver(input, frozen, prepared_, plan, first, last - first, passes, part,
                std::span(errors).subspan(first, last - first))
         .run();
   });
@@ -254,7 +287,8 @@ Result<GridPart> Gptq::solve(const SolveInput& input, std::span<const float> fro
 
 std::int64_t Gptq::working_bytes(std::int64_t rows, std::int64_t cols) const {
   const std::int64_t tiles = std::min<std::int64_t>(thread_count(), (rows + tile_rows - 1) / tile_rows);
-  const std::int64_t per_column = TileSolver::floats_per_column * static_cast<std::int64_t>(sizeof(float));
+  const std::int64_t floats = TileSolver::floats_per_column + (settings_.refine > 0 ? refine_floats * tile_rows : 0);
+  const std::int64_t per_column = floats * static_cast<std::int64_t>(sizeof(float));
   return Factor::bytes(cols) + tiles * cols * per_column;
 }
 

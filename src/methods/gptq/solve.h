@@ -15,6 +15,7 @@ struct Settings {
   Order order;
   std::int64_t block;  // columns between two updates of the rest; results do not depend on it
   bool static_groups = false;
+  std::int64_t refine = 0;  // passes of refine_rows(); with any, ranges are fitted under the Hessian's diagonal
 };
 
 // damp, damp_step, order and block: what every solver that sweeps lets a recipe set. Static groups are left to the

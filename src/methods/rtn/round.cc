@@ -10,14 +10,7 @@ GridPart start_part(const SolveInput& input) {
   GridPart part{.grid = input.grid, .rows = w.rows, .cols = w.cols};
   part.codes.resize(w.rows * w.cols);
   part.params.resize((grid.per_tensor() ? 1 : w.rows * grid.groups(w.cols)) * grid.params_per_group());
-  if (!grid.per_tensor()) return part;
-  if (w.stride == w.cols) {
-    input.range->fit(grid, {w.data, static_cast<std::size_t>(w.rows * w.cols)}, {}, part.params);
-    return part;
-  }
-  std::vector<float> values(w.rows * w.cols);
-  for (std::int64_t r = 0; r < w.rows; ++r) std::copy_n(w.row(r), w.cols, values.data() + r * w.cols);
-  input.range->fit(grid, values, {}, part.params);
+  if (fits_tensor(grid)) fit_tensor(grid, *input.range, w, part.params);
   return part;
 }
 
@@ -32,9 +25,9 @@ void encode_row(Matrix<const float> weight, std::int64_t row, GridPart& part, st
 }
 
 void round_row(const SolveInput& input, std::int64_t row, GridPart& part, std::span<float> decoded) {
-  if (!part.grid->per_tensor()) {
+  if (!fits_tensor(*part.grid)) {
     const std::int64_t count = part.groups() * part.grid->params_per_group();
-    fit_row(*part.grid, *input.range, {input.weight.row(row), static_cast<std::size_t>(part.cols)},
+    fit_row(*part.grid, *input.range, {input.weight.row(row), static_cast<std::size_t>(part.cols)}, input.importance,
             std::span(part.params).subspan(row * count, count));
   }
   encode_row(input.weight, row, part, decoded);
