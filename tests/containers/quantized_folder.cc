@@ -38,6 +38,11 @@ GridPart round_to_nearest(const Tensor& values, const WeightPlan& plan) {
     grid.params_from_range(low[i], high[i], {part.params.data() + i * count, static_cast<std::size_t>(count)});
   for (std::int64_t r = 0; r < param_rows; ++r)
     grid.settle_row(std::span(part.params).subspan(r * groups * count, groups * count));
+  const std::int64_t joint = grid.joint_rows() > 0 ? grid.joint_rows() : part.rows;
+  for (std::int64_t r = 0; r < part.rows && joint != 1; r += joint) {
+    const std::int64_t rows = std::min(joint, part.rows - r);
+    grid.settle_rows(rows, std::span(part.params).subspan(r * groups * count, rows * groups * count));
+  }
   part.codes.resize(part.rows * part.cols);
   float decoded;
   for (std::int64_t r = 0; r < part.rows; ++r)
