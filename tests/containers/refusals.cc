@@ -102,8 +102,8 @@ TEST(FloatCheckpoint, BareBaseModelNames) {
 TEST(OpenModel, UnknownQuantMethod) {
   const TempDir dir;
   TinyModel model = TinyModel::make();
-  model.config["quantization_config"] = Json{{"quant_method", "awq"}};
-  EXPECT_REFUSED(open(model, dir), ErrorCode::unsupported, "\"awq\"", "compressed-tensors", "vernier", "config.json");
+  model.config["quantization_config"] = Json{{"quant_method", "aqlm"}};
+  EXPECT_REFUSED(open(model, dir), ErrorCode::unsupported, "\"aqlm\"", "compressed-tensors", "vernier", "config.json");
   model.config["quantization_config"] = Json::array({1});
   EXPECT_REFUSED(open(model, dir), ErrorCode::unsupported, "without a quant_method");
   model.config["quantization_config"] = nullptr;
@@ -146,7 +146,11 @@ TEST(CompressedTensors, RefusesPlansItCannotHold) {
   options.grid.scale_dtype = DType::f16;
   EXPECT_REFUSED(status(options), ErrorCode::unsupported, "BF16");
   options.grid = {"dual", 4, false, 32, DType::f32};
-  EXPECT_REFUSED(status(options), ErrorCode::unsupported, "dual4 asym g32 f32", "only the format int");
+  EXPECT_REFUSED(status(options), ErrorCode::unsupported, "dual4 asym g32 f32", "only the formats int, fp8");
+  options.grid = {"fp8", 8, true, 32, DType::bf16};
+  EXPECT_REFUSED(status(options), ErrorCode::unsupported, "fp8 sym g32 bf16", "tensor, channel or block");
+  options.grid = {"fp8", 8, true, 0, DType::f32};
+  EXPECT_REFUSED(status(options), ErrorCode::unsupported, "fp8 sym channel f32", "BF16");
   options = {.grid = good, .column_groups = true};
   EXPECT_REFUSED(status(options), ErrorCode::unsupported, "columns grouped");
   options = {.grid = good};
@@ -172,6 +176,8 @@ TEST(CompressedTensors, RefusesPlansItCannotHold) {
   EXPECT_REFUSED(status(options), ErrorCode::unsupported, "inputs of 4 bits");
   options.activation = ActivationSpec{.per_token = false};
   EXPECT_REFUSED(status(options), ErrorCode::unsupported, "per token");
+  options.activation = ActivationSpec{.floating = true};
+  EXPECT_REFUSED(status(options), ErrorCode::unsupported, "both integers or both floats");
   EXPECT_REFUSED(find_container("safetensors").value()->accepts(testing::plan_folder(**checkpoint, {.grid = good})),
                  ErrorCode::unsupported, "floats only", "_proj");
 }
@@ -250,22 +256,62 @@ TEST(CompressedTensors, BrokenFolders) {
         },
         ErrorCode::invalid,
         {"q_proj.weight", "twice"}},
-       {"float type",
+       {"floats of 3 bits",
         [](TinyModel& m) { group_0(m)["weights"]["type"] = "float"; },
         ErrorCode::unsupported,
-        {"config_groups.group_0.weights", "float"}},
-       {"block scales",
-        [](TinyModel& m) { group_0(m)["weights"]["strategy"] = "block"; },
+        {"config_groups.group_0.weights", "num_bits 3", "4 or 8"}},
+       {"asymmetric floats",
+        [](TinyModel& m) {
+          group_0(m)["weights"].update(Json{{"type", "float"}, {"num_bits", 8}});
+        },
         ErrorCode::unsupported,
-        {"block"}},
+        {"config_groups.group_0.weights", "zero point"}},
+       {"another type",
+        [](TinyModel& m) { group_0(m)["weights"]["type"] = "posit"; },
+        ErrorCode::unsupported,
+        {"config_groups.group_0.weights", "posit"}},
+       {"block scales of integers",
+        [](TinyModel& m) {
+          group_0(m)["weights"].update(Json{{"strategy", "block"}, {"block_structure", {16, 16}}});
+        },
+        ErrorCode::unsupported,
+        {"block", "integers"}},
+       {"blocks of no size",
+        [](TinyModel& m) { group_0(m)["weights"]["strategy"] = "block"; },
+        ErrorCode::invalid,
+        {"block_structure", "none"}},
+       {"a module under ignore",
+        [](TinyModel& m) {
+          m.config["quantization_config"]["ignore"] = {"lm_head", "re:.*q_proj"};
+        },
+        ErrorCode::mismatch,
+        {"ignore", "q_proj", "stored quantized"}},
+       {"a target in floats",
+        [](TinyModel& m) {
+          for (const char* tensor : {".weight_packed", ".weight_scale", ".weight_zero_point", ".weight_shape"})
+            m.erase(kQ + tensor);
+          m[kQ + ".weight"] = Tensor(DType::bf16, {64, 64});
+        },
+        ErrorCode::mismatch,
+        {"q_proj.weight", "BF16", "int3", "ignore"}},
+       {"a list of numbers under ignore",
+        [](TinyModel& m) { m.config["quantization_config"]["ignore"] = {1}; },
+        ErrorCode::invalid,
+        {"ignore", "strings"}},
+       {"a cache of odd floats",
+        [](TinyModel& m) {
+          m.config["quantization_config"]["kv_cache_scheme"] = Json{{"type", "float"}, {"num_bits", 5}};
+        },
+        ErrorCode::unsupported,
+        {"kv_cache_scheme", "num_bits 5"}},
        {"no groups",
         [](TinyModel& m) { m.config["quantization_config"].erase("config_groups"); },
         ErrorCode::invalid,
         {"config_groups"}},
        {"another format",
-        [](TinyModel& m) { m.config["quantization_config"]["format"] = "nvfp4-pack-quantized"; },
+        [](TinyModel& m) { m.config["quantization_config"]["format"] = "marlin-24"; },
         ErrorCode::unsupported,
-        {"nvfp4-pack-quantized", "pack-quantized"}},
+        {"marlin-24", "pack-quantized"}},
        {"sparsity",
         [](TinyModel& m) {
           m.config["quantization_config"]["sparsity_config"] = Json{{"format", "sparse-24-bitmask"}};
@@ -286,6 +332,38 @@ TEST(CompressedTensors, BrokenFolders) {
         [](TinyModel& m) { group_0(m)["targets"] = Json::array({"re:(k_proj"}); },
         ErrorCode::invalid,
         {"(k_proj", "malformed"}}});
+}
+
+TEST(CompressedTensors, BrokenFoldersOfFloats) {
+  expect_broken({.container = "compressed-tensors", .grid = {"fp8", 8, true, 32, DType::bf16, 32}},
+                {{"scales of other blocks",
+                  [](TinyModel& m) {
+                    m[kQ + ".weight_scale"] = Tensor(DType::bf16, {64, 1});
+                  },
+                  ErrorCode::mismatch,
+                  {"q_proj.weight_scale", "[64, 1]", "floats [2, 2]"}},
+                 {"integers instead",
+                  [](TinyModel& m) {
+                    m[kQ + ".weight"] = Tensor(DType::i8, {64, 64});
+                  },
+                  ErrorCode::mismatch,
+                  {"q_proj.weight", "I8", "F8_E4M3"}},
+                 {"no scale", [](TinyModel& m) { m.erase(kQ + ".weight_scale"); }, ErrorCode::mismatch, {"F8_E4M3"}}});
+  expect_broken({.container = "compressed-tensors", .grid = *find_format("nvfp4").value()->fixed},
+                {{"no tensor scale",
+                  [](TinyModel& m) { m.erase(kQ + ".weight_global_scale"); },
+                  ErrorCode::not_found,
+                  {"q_proj.weight_global_scale"}},
+                 {"an infinite tensor scale",
+                  [](TinyModel& m) { m[kQ + ".weight_global_scale"].as<float>()[0] = __builtin_inff(); },
+                  ErrorCode::invalid,
+                  {"q_proj.weight_global_scale", "positive"}},
+                 {"the group of MXFP4",
+                  [](TinyModel& m) {
+                    group_0(m)["weights"].update(Json{{"strategy", "group"}, {"group_size", 32}});
+                  },
+                  ErrorCode::mismatch,
+                  {"down_proj.weight_scale", "F8_E4M3", "U8 [64, 3]"}}});
 }
 
 TEST(CompressedTensors, BrokenStaticInputs) {

@@ -120,6 +120,19 @@ TEST_F(RoundTrip, TailGroupsAndColumnOrderInVernier) {
   }
 }
 
+TEST_F(RoundTrip, IntegersInGptqAndAwq) {
+  for (const int bits : {2, 3, 4, 8}) {
+    for (const bool symmetric : {true, false}) {
+      for (const std::int64_t group : {32, 0})
+        expect_round_trip(*checkpoint_, {.container = "gptq", .grid = {"int", bits, symmetric, group, DType::f16}});
+      expect_round_trip(*checkpoint_,
+                        {.container = "gptq", .grid = {"int", bits, symmetric, 32, DType::f16}, .column_groups = true});
+      if (HasFatalFailure()) return;
+    }
+  }
+  expect_round_trip(*checkpoint_, {.container = "awq", .grid = {"int", 4, false, 32, DType::f16}});
+}
+
 TEST_F(RoundTrip, DualGrainsInVernier) {
   for (int bits = 2; bits <= 4; ++bits)
     for (const bool symmetric : {true, false})
@@ -129,6 +142,25 @@ TEST_F(RoundTrip, DualGrainsInVernier) {
         expect_round_trip(*checkpoint_, {.grid = grid, .column_groups = true});
         if (HasFatalFailure()) return;
       }
+}
+
+TEST_F(RoundTrip, SmallFloats) {
+  const GridSpec mxfp4 = *find_format("mxfp4").value()->fixed, nvfp4 = *find_format("nvfp4").value()->fixed;
+  for (const char* container : {"compressed-tensors", "vernier"}) {
+    for (const std::int64_t group : {0, -1})
+      expect_round_trip(*checkpoint_, {.container = container, .grid = {"fp8", 8, true, group, DType::bf16}});
+    expect_round_trip(*checkpoint_, {.container = container, .grid = {"fp8", 8, true, 32, DType::bf16, 48}});
+    expect_round_trip(*checkpoint_, {.container = container, .grid = nvfp4});
+    expect_round_trip(*checkpoint_, {.container = container, .grid = mxfp4});
+    const ActivationSpec dynamic{.floating = true};
+    const ActivationSpec fixed{.dynamic = false, .per_token = false, .floating = true, .scale = 0.03f};
+    const ActivationSpec grouped{.group = 32, .floating = true};
+    expect_round_trip(*checkpoint_,
+                      {.container = container, .grid = {"fp8", 8, true, 32, DType::bf16, 32}, .activation = grouped});
+    for (const ActivationSpec& activation : {dynamic, fixed})
+      expect_round_trip(*checkpoint_,
+                        {.container = container, .grid = {"fp8", 8, true, 0, DType::bf16}, .activation = activation});
+  }
 }
 
 TEST_F(RoundTrip, QuantizedInputs) {
@@ -161,6 +193,8 @@ TEST_F(RoundTrip, MixedPlans) {
         weight.grid = GridSpec{"int", 8, true, 0, DType::bf16};
         weight.activation = ActivationSpec{.full_range = true};
       }
+      if (weight.name.ends_with("k_proj.weight")) weight.grid = *find_format("nvfp4").value()->fixed;
+      if (weight.name.ends_with("up_proj.weight")) weight.grid = GridSpec{"fp8", 8, true, 0, DType::bf16};
     };
     expect_round_trip(*checkpoint_, options);
   }

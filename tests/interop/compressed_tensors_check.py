@@ -20,6 +20,8 @@ import sys
 
 import torch
 from compressed_tensors.compressors import BaseCompressor
+from compressed_tensors.compressors.nvfp4.helpers import unpack_fp4_from_uint8
+from compressed_tensors.quantization.lifecycle.forward import dequantize
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
 MAX_ABS_DIFF = 1e-3
@@ -40,6 +42,29 @@ def decompress_in_fp32():
         return decompress(cls, {**state_dict, "weight_scale": state_dict["weight_scale"].float()}, scheme)
 
     packed.decompress = classmethod(in_fp32)
+
+    # Four-bit floats it expands to bfloat16.
+    def floats_in_fp32(cls, state_dict, scheme):
+        state = dict(state_dict)
+        packed = state.pop("weight_packed")
+        values = unpack_fp4_from_uint8(packed, packed.shape[0], 2 * packed.shape[1], dtype=torch.float32)
+        scale = cls._decompress_scale(state["weight_scale"], torch.float32)
+        divisor = state.get("weight_global_scale")
+        state["weight"] = dequantize(values, scale, args=scheme.weights, global_scale=divisor, dtype=torch.float32)
+        state["weight_scale"] = torch.nn.Parameter(scale, requires_grad=False)
+        return state
+
+    eights = BaseCompressor.get_value_from_registry("mxfp8-quantized")
+    expand = eights.decompress.__func__
+
+    def exact_in_fp32(cls, state_dict, scheme):  # a power of two times E4M3, in bfloat16: nothing is rounded
+        state = expand(cls, state_dict, scheme)
+        return {name: value.float() if value.dtype == torch.bfloat16 else value for name, value in state.items()}
+
+    eights.decompress = classmethod(exact_in_fp32)
+
+    for name in ("nvfp4-pack-quantized", "mxfp4-pack-quantized"):
+        BaseCompressor.get_value_from_registry(name).decompress = classmethod(floats_in_fp32)
 
 
 def load(folder, groups):
