@@ -59,7 +59,8 @@ def decompress_in_fp32():
 
     def exact_in_fp32(cls, state_dict, scheme):  # a power of two times E4M3, in bfloat16: nothing is rounded
         state = expand(cls, state_dict, scheme)
-        return {name: value.float() if value.dtype == torch.bfloat16 else value for name, value in state.items()}
+        bf16 = torch.bfloat16  # some releases keep names without a value
+        return {n: v.float() if v is not None and v.dtype == bf16 else v for n, v in state.items()}
 
     eights.decompress = classmethod(exact_in_fp32)
 
