@@ -57,7 +57,8 @@ std::function<int()> setup(CLI::App& app) {
   VerifyOptions& options = command->options;
   app.add_option("IN", options.model, "model folder of any container, or a GGUF file")->required();
   app.add_option("--source", options.source, "the model it was made from: every tensor of it must be accounted for");
-  add_bytes_option(app, "--memory", options.memory_bytes, "maps less of a file at a time (default: 64 MiB of a tensor)");
+  add_bytes_option(app, "--memory", options.memory_bytes,
+                   "maps less of a file at a time (default: 64 MiB of a tensor)");
   add_common_options(app, command->common);
   app.footer(
       R"(Looks at every tensor: there and of the shape that config.json asks for, floats and scales finite, codes and zero points

@@ -22,10 +22,8 @@ Json verify_json(const VerifyReport& report) {
   json["stored_bytes"] = report.stored_bytes;
   json["problems"] = Json::array();
   for (const Problem& problem : report.problems)
-    json["problems"].push_back({{"tensor", problem.tensor},
-                                {"what", problem.what},
-                                {"wanted", problem.wanted},
-                                {"found", problem.found}});
+    json["problems"].push_back(
+        {{"tensor", problem.tensor}, {"what", problem.what}, {"wanted", problem.wanted}, {"found", problem.found}});
   json["notes"] = report.notes;
   if (report.comparison) {
     const SourceComparison& comparison = *report.comparison;
@@ -63,7 +61,9 @@ bool verify_output(const std::string& out, const std::string& model, bool json, 
     return false;
   }
   if (verified->sound()) {
-    if (!json) fmt::print("{}\n", verified->verdict());
+    if (json) return true;
+    fmt::print("{}\n", verified->verdict());
+    print_problems(*verified);  // its notes
     return true;
   }
   if (json)

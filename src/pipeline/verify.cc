@@ -35,7 +35,8 @@ std::optional<Unsound> unsound_rows(const WeightMatrix& matrix, std::int64_t fir
 template <class Done>
 std::optional<Unsound> unsound_matrix(const WeightMatrix& matrix, const AllowedCodes& allowed, std::int64_t window,
                                       const Done& done) {
-  const std::int64_t row_bytes = std::max<std::int64_t>(1, matrix.stored_bytes() / std::max<std::int64_t>(1, matrix.rows()));
+  const std::int64_t row_bytes =
+      std::max<std::int64_t>(1, matrix.stored_bytes() / std::max<std::int64_t>(1, matrix.rows()));
   const std::int64_t piece = std::max<std::int64_t>(1, piece_bytes / row_bytes);
   const std::int64_t at_once = std::max(piece, window / row_bytes);
   for (std::int64_t first = 0; first < matrix.rows(); first += at_once) {
@@ -151,9 +152,8 @@ Status verify_checkpoint(const Checkpoint& checkpoint, std::int64_t window, Veri
 }
 
 Status look(const VerifyOptions& options, VerifyReport& report) {
-  const std::int64_t window = options.memory_bytes > 0
-                                  ? std::clamp(options.memory_bytes / 8, least_window_bytes, window_bytes)
-                                  : window_bytes;
+  const std::int64_t window =
+      options.memory_bytes > 0 ? std::clamp(options.memory_bytes / 8, least_window_bytes, window_bytes) : window_bytes;
   auto model = open_model(options.model);
   if (!model.ok()) {
     const Error error = std::move(model).take_error();

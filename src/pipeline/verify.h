@@ -12,8 +12,8 @@ namespace vernier {
 
 struct VerifyOptions {
   std::string model;
-  std::string source;             // the model it was made from, to be compared with; empty: none
-  std::string origin;             // the same, of which only the tokenizer is looked at: what was wrong there stays a note
+  std::string source;  // the model it was made from, to be compared with; empty: none
+  std::string origin;  // the same, of which only the tokenizer is looked at: what was wrong there stays a note
   std::int64_t memory_bytes = 0;  // budget; 0: what is mapped at a time stays below 64 MiB
 };
 

@@ -26,8 +26,7 @@ constexpr double error_of_zeros = 1;
 
 // recipe.yaml beside a model, or "".
 std::string recipe_text(const std::string& model) {
-  const std::string folder =
-      is_directory(model) ? model : std::filesystem::path(model).parent_path().string();
+  const std::string folder = is_directory(model) ? model : std::filesystem::path(model).parent_path().string();
   const auto text = read_text_file((folder.empty() ? "." : folder) + "/recipe.yaml", 1 << 20);
   return text.ok() ? *text : std::string();
 }
@@ -96,8 +95,7 @@ class Comparison {
   Status run() {
     result_.transformed = is_transformed(model_.path(), source_.path());
     if (result_.transformed)
-      report_.notes.push_back(
-          "the recipe transformed the weights: compared with the source by names and shapes only");
+      report_.notes.push_back("the recipe transformed the weights: compared with the source by names and shapes only");
     double elements = 0;
     for (const SourceTensor& tensor : source_.tensors()) elements += static_cast<double>(tensor.shape.elements());
     Progress progress("compare", elements);
@@ -106,8 +104,7 @@ class Comparison {
       VN_TRY(compare(theirs));
       progress.advance(static_cast<double>(theirs.shape.elements()), theirs.name);
     }
-    if (!far_.empty())
-      report_.notes.push_back("no nearer to the source than zeros are: " + listed(far_));
+    if (!far_.empty()) report_.notes.push_back("no nearer to the source than zeros are: " + listed(far_));
     for (const auto& [types, names] : converted_)
       report_.notes.push_back(fmt::format("{} in the source, {} here: {}", types.first, types.second, listed(names)));
     return {};

@@ -65,9 +65,10 @@ TEST(FindUnsound, PassesWhatFormatsPack) {
     for (std::int64_t r = 0; r < part.rows; ++r)
       for (std::int64_t g = 0; g < groups; ++g) {
         std::vector<float> values(width), decoded(width);
-        for (std::int64_t i = 0; i < width; ++i) values[i] = r == 2 ? 0.0f : random.normal(r * part.cols + g * width + i);
-        (*grid)->encode(values, part.params_of(r, g),
-                        std::span(part.codes).subspan(r * part.cols + g * width, width), decoded);
+        for (std::int64_t i = 0; i < width; ++i)
+          values[i] = r == 2 ? 0.0f : random.normal(r * part.cols + g * width + i);
+        (*grid)->encode(values, part.params_of(r, g), std::span(part.codes).subspan(r * part.cols + g * width, width),
+                        decoded);
       }
     const std::vector<Tensor> packed = format->pack(part);
     std::vector<TensorView> views;
@@ -100,7 +101,9 @@ TEST(FindUnsound, NamesScalesAndCodes) {
   for (const float scale : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), 0.0f}) {
     changed = part;
     changed.params[2 * 5] = scale;
-    EXPECT_EQ(found(changed), "scale of row 2, group 1: " + std::string(std::isnan(scale) ? "nan" : scale > 0 ? "inf" : "0"));
+    EXPECT_EQ(found(changed), "scale of row 2, group 1: " + std::string(std::isnan(scale) ? "nan"
+                                                                        : scale > 0       ? "inf"
+                                                                                          : "0"));
   }
 }
 

@@ -181,7 +181,10 @@ TEST_F(Verify, CodesOfNoValue) {
   expect_wrong("model.layers.1.mlp.gate_proj.weight", {"code of row 0, column", "3"});
 }
 
-TEST_F(Verify, ZeroPointsOutOfRange) {
+TEST_F(Verify, IntegersOutOfRange) {
+  quantize_to("vernier", {"weights.format=dual", "group=48"});
+  patch(kQ + ".weight.fine", 0, {0x10});  // nibbles: the first group's is 0
+  expect_wrong(kQ + ".weight", {"unreadable", "'fine': row 0, group 0 is 0", "1 to 15"});
   quantize_to("vernier", {"symmetric=false", "group=channel"});
   patch(kQ + ".weight.panels", 256 * 256 / 2 + 256 * 4 + 21, {16});  // after codes and scales: a byte a row
   expect_wrong(kQ + ".weight", {"zero point of row 21, group 0", "0 to 15", "16"});
@@ -197,7 +200,8 @@ TEST_F(Verify, ModelsThatDoNotOpenAreAVerdict) {
   expect_wrong("", {"k_proj.weight", "[256, 128]", "[128, 256]"});
   std::filesystem::remove_all(out_);
   copy_float();
-  std::filesystem::resize_file(out_ + "/model.safetensors", std::filesystem::file_size(out_ + "/model.safetensors") - 9);
+  std::filesystem::resize_file(out_ + "/model.safetensors",
+                               std::filesystem::file_size(out_ + "/model.safetensors") - 9);
   expect_wrong("", {"model.safetensors"});
   std::filesystem::remove(out_ + "/config.json");
   expect_wrong("", {"config.json"});
@@ -248,8 +252,8 @@ TEST_F(Verify, TensorsOfTheSource) {
     std::string text = *config;
     const std::string six = "\"num_hidden_layers\": 6";
     ASSERT_NE(text.find(six), std::string::npos);
-    VN_ASSERT_OK(write_file_atomic(out_ + "/config.json", text.replace(text.find(six), six.size(),
-                                                                       "\"num_hidden_layers\": 5")));
+    VN_ASSERT_OK(
+        write_file_atomic(out_ + "/config.json", text.replace(text.find(six), six.size(), "\"num_hidden_layers\": 5")));
   }
   const VerifyReport five = look();
   EXPECT_TRUE(five.sound());

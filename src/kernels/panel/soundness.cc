@@ -26,9 +26,8 @@ VN_VECTORIZED bool contains(const std::uint8_t* __restrict bytes, std::int64_t c
 bool clean(const PanelMatrix& matrix, std::int64_t panel, const AllowedCodes& allowed) {
   const PanelSpec& spec = matrix.spec();
   if (spec.bits != 2 || spec.cols != matrix.padded_cols() || (panel + 1) * kPanelRows > spec.rows) return false;
-  return std::none_of(allowed.left_out().begin(), allowed.left_out().end(), [&](std::uint8_t code) {
-    return contains(matrix.codes(panel), matrix.code_bytes(), code);
-  });
+  return std::none_of(allowed.left_out().begin(), allowed.left_out().end(),
+                      [&](std::uint8_t code) { return contains(matrix.codes(panel), matrix.code_bytes(), code); });
 }
 
 std::optional<Unsound> unsound_params(const PanelMatrix& matrix, std::int64_t row) {

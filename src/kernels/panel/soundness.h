@@ -9,8 +9,8 @@
 
 namespace vernier::kernels {
 
-// The first of rows [first, first + count) that is not sound; PanelMatrix::open() found scales finite and fine scales in
-// range. Codes are read where `allowed` leaves some out.
+// The first of rows [first, first + count) that is not sound; PanelMatrix::open() found scales finite and fine scales
+// in range. Codes are read where `allowed` leaves some out.
 std::optional<Unsound> unsound_panels(const PanelMatrix& matrix, std::int64_t first, std::int64_t count,
                                       const AllowedCodes& allowed);
 
