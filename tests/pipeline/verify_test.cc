@@ -177,8 +177,8 @@ TEST_F(Verify, CodesOfNoValue) {
   patch(kQ + ".weight", 256 * 2 + 3, {0xFF});
   expect_wrong(kQ + ".weight", {"code of row 2, column 3", "255"});
   quantize_to("gguf", {"weights.format=tq2_0"});
-  patch("blk.1.ffn_gate.weight", 0, {0xFF});
-  expect_wrong("model.layers.1.mlp.gate_proj.weight", {"code of row 0, column", "3"});
+  patch("blk.1.ffn_down.weight", 66 + 5, {0xFF});  // the second block of 256
+  expect_wrong("model.layers.1.mlp.down_proj.weight", {"code of row 0, column 261", "3"});
 }
 
 TEST_F(Verify, IntegersOutOfRange) {

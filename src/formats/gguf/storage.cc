@@ -91,8 +91,11 @@ std::optional<Unsound> BlockMatrix::unsound(std::int64_t first, std::int64_t cou
         return Unsound{fmt::format("scale of row {}, block {}", r, b), "a finite number",
                        fmt::format("{}", std::isfinite(block.d) ? block.dmin : block.d)};
       if (allowed.all()) continue;
-      const auto used = static_cast<std::size_t>(std::min(type_.block(), cols_ - b * type_.block()));
-      if (auto bad = unsound_code({block.codes, used}, allowed, r)) return bad;
+      const std::int64_t column = b * type_.block();
+      const std::span<const std::uint8_t> used(block.codes, std::min(type_.block(), cols_ - column));
+      if (const std::int64_t bad = allowed.first_left_out(used); bad >= 0)
+        return Unsound{fmt::format("code of row {}, column {}", r, column + bad), "a code of its grid",
+                       fmt::format("{}", used[bad])};
     }
   return std::nullopt;
 }
