@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "cli/output.h"
 #include "cli/table.h"
+#include "cli/verify_output.h"
 #include "pipeline/repack.h"
 
 namespace vernier {
@@ -16,6 +17,7 @@ namespace {
 struct ConvertCommand {
   CommonOptions common;
   RepackOptions options;
+  bool no_verify = false;
 };
 
 void print_refusals(const ConvertCommand& command, const std::vector<Refusal>& refusals) {
@@ -50,12 +52,14 @@ int run_convert(ConvertCommand& command) {
   }
   const auto result = repack(options);
   if (!result.ok()) return report(result.error());
+  if (!command.no_verify && !verify_output(options.out, options.model, command.common.json)) return exit_failed;
   if (command.common.json) {
     print_json({{"out", options.out},
                 {"container", options.container},
                 {"quantized_tensors", result->quantized},
                 {"copied_tensors", result->copied},
                 {"output_bytes", result->output_bytes},
+                {"verified", !command.no_verify},
                 {"seconds", result->seconds},
                 {"peak_resident_bytes", peak_resident_bytes()}});
   } else {
@@ -73,6 +77,7 @@ std::function<int()> setup(CLI::App& app) {
   app.add_option("-o,--out", options.out, "folder to write; must not exist")->required();
   app.add_option("--container", options.container, "container to write: vernier list containers")->required();
   add_bytes_option(app, "--max-shard", options.max_shard_bytes, "largest weight file (default: 4G)");
+  add_no_verify_option(app, command->no_verify);
   add_common_options(app, command->common);
   app.footer(
       R"(Codes and scales stay what they are, so the new folder is the same model bit for bit. What the container cannot hold is

@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "cli/output.h"
+#include "cli/verify_output.h"
 #include "pipeline/repack.h"
 
 namespace vernier {
@@ -13,18 +14,22 @@ namespace {
 struct PackCommand {
   CommonOptions common;
   RepackOptions options;
+  bool no_verify = false;
 };
 
 int run_pack(PackCommand& command) {
   command.common.apply();
   const auto result = repack(command.options);
   if (!result.ok()) return report(result.error());
+  const RepackOptions& options = command.options;
+  if (!command.no_verify && !verify_output(options.out, options.model, command.common.json)) return exit_failed;
   if (command.common.json) {
     print_json({{"out", command.options.out},
                 {"container", command.options.container},
                 {"quantized_tensors", result->quantized},
                 {"copied_tensors", result->copied},
                 {"output_bytes", result->output_bytes},
+                {"verified", !command.no_verify},
                 {"seconds", result->seconds},
                 {"peak_resident_bytes", peak_resident_bytes()}});
   } else {
@@ -43,6 +48,7 @@ std::function<int()> setup(CLI::App& app) {
       ->check(CLI::IsMember({0, 2, 3, 4, 6, 8}))
       ->capture_default_str();
   add_bytes_option(app, "--max-shard", options.max_shard_bytes, "largest weight file (default: 4G)");
+  add_no_verify_option(app, command->no_verify);
   add_common_options(app, command->common);
   app.footer(
       R"(Codes and scales stay what they are; only their order in the file changes. A float model is quantized into the same

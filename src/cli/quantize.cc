@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "cli/job_options.h"
 #include "cli/table.h"
+#include "cli/verify_output.h"
 
 namespace vernier {
 namespace {
@@ -34,7 +35,7 @@ Json tensor_json(const TensorRecord& tensor) {
   return json;
 }
 
-Json result_json(const Summary& summary, const QuantizeResult& result) {
+Json result_json(const Summary& summary, const QuantizeResult& result, bool verified) {
   Json json;
   json["out"] = summary.out;
   json["recipe"] = summary.recipe;
@@ -44,6 +45,7 @@ Json result_json(const Summary& summary, const QuantizeResult& result) {
   json["seconds"] = result.seconds;
   json["peak_resident_bytes"] = result.peak_resident_bytes;
   json["resumed"] = result.resumed;
+  json["verified"] = verified;
   json["tensors"] = Json::array();
   for (const TensorRecord& tensor : result.tensors) json["tensors"].push_back(tensor_json(tensor));
   return json;
@@ -78,7 +80,13 @@ void print_result(const Summary& summary, QuantizeResult result) {
   print_table(totals);
 }
 
-int run_quantize(JobOptions& options) {
+struct QuantizeCommand {
+  JobOptions job;
+  bool no_verify = false;
+};
+
+int run_quantize(QuantizeCommand& command) {
+  JobOptions& options = command.job;
   options.common.apply();
   auto recipe = options.load();
   if (!recipe.ok()) {
@@ -91,6 +99,7 @@ int run_quantize(JobOptions& options) {
   if (!options.common.json && !options.common.quiet) fmt::print("{}", plan_summary(*plan));
   std::fflush(stdout);
   const Summary summary{plan->options.out, plan->recipe.name, plan->bits_per_weight()};
+  const std::int64_t memory_bytes = plan->memory_bytes;
 
   auto result = quantize(std::move(plan).value());
   if (!result.ok()) {
@@ -98,16 +107,19 @@ int run_quantize(JobOptions& options) {
     if (error.code == ErrorCode::interrupted) error.hint = "this continues it: " + command_line("--fresh");
     return report(error);
   }
+  if (!command.no_verify && !verify_output(summary.out, options.run.model, options.common.json, memory_bytes))
+    return exit_failed;
   if (options.common.json)
-    print_json(result_json(summary, *result));
+    print_json(result_json(summary, *result, !command.no_verify));
   else
     print_result(summary, std::move(result).value());
   return exit_ok;
 }
 
 std::function<int()> setup(CLI::App& app) {
-  auto options = std::make_shared<JobOptions>();
-  add_job_options(app, *options);
+  auto command = std::make_shared<QuantizeCommand>();
+  add_job_options(app, command->job);
+  add_no_verify_option(app, command->no_verify);
   app.footer(
       R"(`vernier plan` with the same options shows what happens to each tensor. A run that was stopped, however it was stopped, continues with the same command.
 
@@ -115,7 +127,7 @@ Examples:
   vernier quantize models/books-6m -o out/books-w4 --recipe w4a16-rtn
   vernier quantize MODEL -o OUT --recipe w4a16-gptq --calib text.txt --samples 128 --ctx 512 --memory 4G
   vernier quantize MODEL --recipe w3a16-gptq --set group=64 --set gptq.damp=0.02)");
-  return [options] { return run_quantize(*options); };
+  return [command] { return run_quantize(*command); };
 }
 
 }  // namespace

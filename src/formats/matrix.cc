@@ -3,7 +3,9 @@
 #include <cctype>
 #include <cstdint>
 
+#include "formats/soundness.h"
 #include "tensor/convert.h"
+#include "tensor/finite.h"
 #include "vernier/format.h"
 
 namespace vernier {
@@ -11,7 +13,7 @@ namespace {
 
 constexpr std::int64_t sum_rows = 16;  // rows of scratch when parts are added up
 
-class DenseMatrix final : public WeightMatrix {
+class DenseMatrix final : public WeightMatrix, public SoundnessCheck {
  public:
   DenseMatrix(TensorView view, std::shared_ptr<const void> keep_alive)
       : view_(std::move(view)), keep_alive_(std::move(keep_alive)) {
@@ -35,6 +37,13 @@ class DenseMatrix final : public WeightMatrix {
     const auto* data = reinterpret_cast<const float*>(view_.bytes.data());
     if (view_.dtype != DType::f32 || reinterpret_cast<std::uintptr_t>(data) % alignof(float) != 0) return {};
     return {data, rows_, cols_};
+  }
+  std::optional<Unsound> unsound(std::int64_t first, std::int64_t count, const AllowedCodes&) const override {
+    const std::int64_t bad = first_not_finite(view_, first * cols_, count * cols_);
+    if (bad < 0) return std::nullopt;
+    float value = 0;
+    to_float(view_, first * cols_ + bad, {&value, 1});
+    return not_finite(first + bad / cols_, bad % cols_, value);
   }
 
  private:

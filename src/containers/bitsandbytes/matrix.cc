@@ -8,6 +8,7 @@
 #include "base/fail.h"
 #include "base/json.h"
 #include "containers/stored_source.h"
+#include "formats/soundness.h"
 #include "tensor/convert.h"
 
 namespace vernier::bitsandbytes {
@@ -72,7 +73,7 @@ Status read_state(const Checkpoint& checkpoint, const std::string& name, NibbleT
   return {};
 }
 
-class NibbleMatrix final : public WeightMatrix {
+class NibbleMatrix final : public WeightMatrix, public SoundnessCheck {
  public:
   NibbleMatrix(NibbleTensors tensors, std::int64_t stored_bytes) : t_(std::move(tensors)), bytes_(stored_bytes) {}
 
@@ -90,6 +91,19 @@ class NibbleMatrix final : public WeightMatrix {
         *out++ = levels[i % 2 == 0 ? byte >> 4 : byte & 15] * scale;
       }
     }
+  }
+
+  // A block's absmax may lie in two rows. Double quantization may round that of a block of zeros below 0.
+  std::optional<Unsound> unsound(std::int64_t first, std::int64_t count, const AllowedCodes&) const override {
+    const std::int64_t last = ((first + count) * t_.cols + t_.block - 1) / t_.block;
+    for (std::int64_t block = first * t_.cols / t_.block; block < last; ++block) {
+      const float scale = scale_of(block);
+      if (auto bad = unsound_scale({&scale, 1}, t_.nested ? ScaleRule::finite : ScaleRule::not_negative, 0)) {
+        bad->what = fmt::format("absmax of block {}", block);
+        return bad;
+      }
+    }
+    return std::nullopt;
   }
 
   std::span<const std::byte> codes;
@@ -113,7 +127,7 @@ class NibbleMatrix final : public WeightMatrix {
   std::int64_t bytes_;
 };
 
-class RowMatrix final : public WeightMatrix {
+class RowMatrix final : public WeightMatrix, public SoundnessCheck {
  public:
   RowMatrix(const RowTensors& t, std::int64_t stored_bytes) : rows_(t.rows), cols_(t.cols), bytes_(stored_bytes) {}
 
@@ -128,6 +142,15 @@ class RowMatrix final : public WeightMatrix {
       for (std::int64_t c = 0; c < cols_; ++c)
         *out++ = static_cast<float>(static_cast<std::int8_t>(codes[r * cols_ + c])) * absmax / 127;
     }
+  }
+
+  std::optional<Unsound> unsound(std::int64_t first, std::int64_t count, const AllowedCodes&) const override {
+    for (std::int64_t r = first; r < first + count; ++r) {
+      float absmax = 0;
+      to_float(scale, r, {&absmax, 1});
+      if (auto bad = unsound_scale({&absmax, 1}, ScaleRule::not_negative, r)) return bad;
+    }
+    return std::nullopt;
   }
 
   std::span<const std::byte> codes;

@@ -8,6 +8,7 @@
 #include "containers/compressed_tensors/finder.h"
 #include "containers/stored_source.h"
 #include "formats/int/grid.h"
+#include "formats/soundness.h"
 #include "tensor/convert.h"
 
 namespace vernier::compressed_tensors {
@@ -79,7 +80,7 @@ Status find_scales(Finder& find, ModuleTensors& t) {
   return {};
 }
 
-class StoredMatrix final : public WeightMatrix {
+class StoredMatrix final : public WeightMatrix, public SoundnessCheck {
  public:
   StoredMatrix(ModuleTensors tensors, std::int64_t stored_bytes)
       : t_(std::move(tensors)), stored_bytes_(stored_bytes) {}
@@ -89,6 +90,7 @@ class StoredMatrix final : public WeightMatrix {
   std::int64_t stored_bytes() const override { return stored_bytes_; }
   std::string format_text() const override { return t_.grid().text(); }
   void decode_rows(std::int64_t first, std::int64_t count, float* out) const override;
+  std::optional<Unsound> unsound(std::int64_t first, std::int64_t count, const AllowedCodes& allowed) const override;
   Result<GridPart> part() const;
 
   TensorView codes, scale, zero;           // zero: empty when symmetric
@@ -142,6 +144,27 @@ void StoredMatrix::decode_rows(std::int64_t first, std::int64_t count, float* ou
     else
       dequantize_gather(row_codes.data(), t_.cols, column_group.data(), scales.data(), zeros.data(), out);
   }
+}
+
+std::optional<Unsound> StoredMatrix::unsound(std::int64_t first, std::int64_t count,
+                                             const AllowedCodes& allowed) const {
+  const auto levels = static_cast<float>((1 << t_.bits) - 1);
+  std::vector<std::uint8_t> codes(allowed.all() ? 0 : t_.cols), packed(t_.groups);
+  std::vector<float> scales(t_.groups), zeros(t_.groups);
+  for (std::int64_t r = first; r < first + count; ++r) {
+    if (r < t_.scale_rows()) {
+      read_params(r, scales, zeros, packed);
+      if (auto bad = unsound_scale(scales, ScaleRule::not_zero, r)) return bad;
+      for (std::int64_t g = 0; g < t_.groups; ++g)
+        if (zeros[g] < 0 || zeros[g] > levels)
+          return Unsound{fmt::format("zero point of row {}, group {}", r, g), fmt::format("0 to {}", levels),
+                         fmt::format("{}", zeros[g])};
+    }
+    if (allowed.all()) continue;
+    read_codes(r, codes);
+    if (auto bad = unsound_code(codes, allowed, r)) return bad;
+  }
+  return std::nullopt;
 }
 
 Result<GridPart> StoredMatrix::part() const {

@@ -7,12 +7,13 @@
 #include "base/fail.h"
 #include "containers/gguf/names.h"
 #include "formats/gguf/grid.h"
+#include "formats/soundness.h"
 
 namespace vernier::container_gguf {
 namespace {
 
 // The rows of another matrix in another order.
-class ReorderedMatrix final : public WeightMatrix {
+class ReorderedMatrix final : public WeightMatrix, public SoundnessCheck {
  public:
   ReorderedMatrix(std::shared_ptr<const WeightMatrix> stored, std::vector<std::int32_t> row_of)
       : stored_(std::move(stored)), row_of_(std::move(row_of)) {}
@@ -24,6 +25,10 @@ class ReorderedMatrix final : public WeightMatrix {
   }
   std::int64_t stored_bytes() const override { return stored_->stored_bytes(); }
   std::string format_text() const override { return stored_->format_text(); }
+  // Rows as they are stored.
+  std::optional<Unsound> unsound(std::int64_t first, std::int64_t count, const AllowedCodes& allowed) const override {
+    return find_unsound(*stored_, first, count, allowed);
+  }
 
  private:
   std::shared_ptr<const WeightMatrix> stored_;

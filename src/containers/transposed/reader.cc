@@ -9,6 +9,7 @@
 #include "containers/transposed/transposed.h"
 #include "formats/int/grid.h"
 #include "formats/packing.h"
+#include "formats/soundness.h"
 #include "tensor/convert.h"
 
 namespace vernier::transposed {
@@ -40,7 +41,7 @@ std::uint8_t nibble_at(std::span<const std::byte> words, std::int64_t first, std
   return word_at(words, first + o / 8) >> 4 * kPlace[o % 8] & 15;
 }
 
-class TransposedMatrix final : public WeightMatrix {
+class TransposedMatrix final : public WeightMatrix, public SoundnessCheck {
  public:
   TransposedMatrix(const Module& module, std::int64_t stored_bytes) : m_(module), stored_bytes_(stored_bytes) {}
 
@@ -61,6 +62,20 @@ class TransposedMatrix final : public WeightMatrix {
       else
         dequantize_gather(row.data(), m_.cols, column_group.data(), scale.data(), zero.data(), out);
     }
+  }
+
+  // Every code and every zero point is one.
+  std::optional<Unsound> unsound(std::int64_t first, std::int64_t count, const AllowedCodes&) const override {
+    std::vector<float> scale(count);
+    for (std::int64_t g = 0; g < m_.groups; ++g) {
+      to_float(scales, g * m_.rows + first, scale);
+      for (std::int64_t i = 0; i < count; ++i)
+        if (auto bad = unsound_scale({&scale[i], 1}, ScaleRule::not_zero, first + i)) {
+          bad->what = fmt::format("scale of row {}, group {}", first + i, g);
+          return bad;
+        }
+    }
+    return std::nullopt;
   }
 
   Result<GridPart> part() const {

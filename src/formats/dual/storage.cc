@@ -12,6 +12,7 @@
 #include "base/fail.h"
 #include "formats/dual/grid.h"
 #include "formats/packing.h"
+#include "formats/soundness.h"
 #include "formats/stored_tensors.h"
 
 namespace vernier {
@@ -85,7 +86,7 @@ void DualTensors::fine_and_zero(std::int64_t row, std::span<std::uint8_t> fines,
     unpack_row(zero, spec.bits, zeros);
 }
 
-class PackedDualMatrix final : public WeightMatrix {
+class PackedDualMatrix final : public WeightMatrix, public SoundnessCheck {
  public:
   explicit PackedDualMatrix(DualTensors tensors) : t_(std::move(tensors)) {}
 
@@ -97,6 +98,10 @@ class PackedDualMatrix final : public WeightMatrix {
                                      4 * t_.column_group.size());
   }
   std::string format_text() const override { return t_.spec.text(); }
+  // open() looked at every parameter, and every code is one.
+  std::optional<Unsound> unsound(std::int64_t, std::int64_t, const AllowedCodes&) const override {
+    return std::nullopt;
+  }
 
  private:
   // Columns from `c` on that share a group, at most up to `end`.

@@ -5,6 +5,7 @@
 
 #include "base/fail.h"
 #include "formats/gguf/grid.h"
+#include "formats/soundness.h"
 #include "formats/stored_tensors.h"
 
 namespace vernier {
@@ -20,7 +21,7 @@ std::array<float, block_params> params_of(const BlockFields& block, std::int64_t
   return {block.d, block.dmin, block.scale[group], block.min[group]};
 }
 
-class BlockMatrix final : public WeightMatrix {
+class BlockMatrix final : public WeightMatrix, public SoundnessCheck {
  public:
   BlockMatrix(const BlockType& type, std::int64_t rows, std::int64_t cols, std::span<const std::byte> bytes,
               std::shared_ptr<const void> keep_alive, std::vector<std::int32_t> column_group)
@@ -47,6 +48,7 @@ class BlockMatrix final : public WeightMatrix {
     return static_cast<std::int64_t>(bytes_.size() + sizeof(std::int32_t) * column_group_.size());
   }
   std::string format_text() const override { return std::string(type_.name); }
+  std::optional<Unsound> unsound(std::int64_t first, std::int64_t count, const AllowedCodes& allowed) const override;
 
  private:
   void decode_row(const std::uint8_t* row, float* out) const {
@@ -77,6 +79,26 @@ class BlockMatrix final : public WeightMatrix {
   std::shared_ptr<const void> keep_alive_;
   std::vector<std::int32_t> column_group_;
 };
+
+std::optional<Unsound> BlockMatrix::unsound(std::int64_t first, std::int64_t count, const AllowedCodes& allowed) const {
+  const std::int64_t blocks = block_count(type_, cols_);
+  const std::uint8_t* at = as_bytes_of(bytes_) + first * blocks * type_.bytes();
+  BlockFields block;
+  for (std::int64_t r = first; r < first + count; ++r)
+    for (std::int64_t b = 0; b < blocks; ++b, at += type_.bytes()) {
+      type_.unpack(at, block);
+      if (!std::isfinite(block.d) || !std::isfinite(block.dmin))
+        return Unsound{fmt::format("scale of row {}, block {}", r, b), "a finite number",
+                       fmt::format("{}", std::isfinite(block.d) ? block.dmin : block.d)};
+      if (allowed.all()) continue;
+      const std::int64_t column = b * type_.block();
+      const std::span<const std::uint8_t> used(block.codes, std::min(type_.block(), cols_ - column));
+      if (const std::int64_t bad = allowed.first_left_out(used); bad >= 0)
+        return Unsound{fmt::format("code of row {}, column {}", r, column + bad), "a code of its grid",
+                       fmt::format("{}", used[bad])};
+    }
+  return std::nullopt;
+}
 
 std::vector<Tensor> pack(const GridPart& part) {
   const GridSpec& spec = part.grid->spec();

@@ -10,6 +10,7 @@
 #include "base/fail.h"
 #include "formats/int/grid.h"
 #include "formats/packing.h"
+#include "formats/soundness.h"
 #include "formats/stored_tensors.h"
 #include "tensor/convert.h"
 
@@ -68,7 +69,7 @@ void IntTensors::params(std::int64_t row, std::span<float> scales, std::span<flo
   std::copy(packed.begin(), packed.end(), zeros.begin());
 }
 
-class PackedIntMatrix final : public WeightMatrix {
+class PackedIntMatrix final : public WeightMatrix, public SoundnessCheck {
  public:
   explicit PackedIntMatrix(IntTensors tensors) : t_(std::move(tensors)) {}
 
@@ -79,10 +80,27 @@ class PackedIntMatrix final : public WeightMatrix {
     return static_cast<std::int64_t>(t_.codes.size() + t_.scale.size() + t_.zero.size() + 4 * t_.column_group.size());
   }
   std::string format_text() const override { return t_.spec.text(); }
+  std::optional<Unsound> unsound(std::int64_t first, std::int64_t count, const AllowedCodes& allowed) const override;
 
  private:
   IntTensors t_;
 };
+
+std::optional<Unsound> PackedIntMatrix::unsound(std::int64_t first, std::int64_t count,
+                                                const AllowedCodes& allowed) const {
+  std::vector<float> scales(t_.groups), zeros(t_.groups);
+  std::vector<std::uint8_t> packed(t_.groups), codes(allowed.all() ? 0 : t_.cols);
+  for (std::int64_t r = first; r < first + count; ++r) {
+    if (r < t_.param_rows()) {
+      t_.params(r, scales, zeros, packed);
+      if (auto bad = unsound_scale(scales, ScaleRule::not_zero, r)) return bad;
+    }
+    if (allowed.all()) continue;
+    unpack_bits(t_.code_row(r), t_.spec.bits, 0, codes);
+    if (auto bad = unsound_code(codes, allowed, r)) return bad;
+  }
+  return std::nullopt;
+}
 
 void PackedIntMatrix::decode_rows(std::int64_t first, std::int64_t count, float* out) const {
   const std::int64_t group = group_columns(t_.spec, t_.cols);

@@ -12,6 +12,7 @@
 #include "formats/minifloat/codec.h"
 #include "formats/minifloat/grid.h"
 #include "formats/packing.h"
+#include "formats/soundness.h"
 #include "formats/stored_tensors.h"
 #include "tensor/convert.h"
 
@@ -52,7 +53,7 @@ class RowReader {
   std::vector<float> scales_;
 };
 
-class MinifloatMatrix final : public WeightMatrix {
+class MinifloatMatrix final : public WeightMatrix, public SoundnessCheck {
  public:
   MinifloatMatrix(MinifloatTensors tensors, std::int64_t stored_bytes, std::shared_ptr<const void> keep_alive)
       : t_(std::move(tensors)), stored_bytes_(stored_bytes), keep_alive_(std::move(keep_alive)) {}
@@ -62,12 +63,28 @@ class MinifloatMatrix final : public WeightMatrix {
   std::int64_t stored_bytes() const override { return stored_bytes_; }
   std::string format_text() const override { return t_.spec.text(); }
   void decode_rows(std::int64_t first, std::int64_t count, float* out) const override;
+  std::optional<Unsound> unsound(std::int64_t first, std::int64_t count, const AllowedCodes& allowed) const override;
 
  private:
   MinifloatTensors t_;
   std::int64_t stored_bytes_;
   std::shared_ptr<const void> keep_alive_;
 };
+
+std::optional<Unsound> MinifloatMatrix::unsound(std::int64_t first, std::int64_t count,
+                                                const AllowedCodes& allowed) const {
+  // Small blocks have E4M3 scales of 0.
+  const ScaleRule rule = t_.scale.dtype == DType::f8_e4m3 ? ScaleRule::not_negative : ScaleRule::positive;
+  std::vector<std::uint8_t> codes(allowed.all() ? 0 : t_.cols);
+  RowReader reader(t_);
+  for (std::int64_t r = first; r < first + count; ++r) {
+    if (auto bad = unsound_scale(reader.scales(r), rule, r)) return bad;
+    if (allowed.all()) continue;
+    reader.codes(r, codes);
+    if (auto bad = unsound_code(codes, allowed, r)) return bad;
+  }
+  return std::nullopt;
+}
 
 void MinifloatMatrix::decode_rows(std::int64_t first, std::int64_t count, float* out) const {
   const float* const table = t_.spec.bits == 4 ? E2M1::values.data() : E4M3::values.data();
