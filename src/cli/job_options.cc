@@ -30,6 +30,8 @@ void add_job_options(CLI::App& app, JobOptions& options) {
       ->allow_extra_args(false)
       ->type_name("KEY=VALUE");
   app.add_option("--calib", run.calib, "calibration: text or JSONL file, `self` (default) or `random`");
+  app.add_option("--imatrix", run.imatrix,
+                 "importance matrix that weighs the columns of each weight (vernier imatrix, llama-imatrix)");
   app.add_option("--samples", options.samples, "calibration samples")->check(CLI::PositiveNumber);
   app.add_option("--ctx", options.ctx, "tokens per calibration sample")->check(CLI::Range(2, 1 << 20));
   app.add_option("--compute", options.compute, "products of the calibration forward (default: the recipe's, f32)")

@@ -7,6 +7,7 @@
 
 #include "base/fail.h"
 #include "base/threads.h"
+#include "formats/row_search.h"
 #include "formats/vectorize.h"
 
 namespace vernier {
@@ -177,6 +178,13 @@ class SearchRange final : public Range {
     if (!grid.fit(values, importance, params)) otherwise_.fit(grid, values, importance, params);
   }
 
+  bool fit_row(const Grid& grid, std::span<const float> row, std::span<const float> importance,
+               std::span<float> params) const override {
+    const auto* const search = dynamic_cast<const RowSearch*>(&grid);
+    if (search) search->search_row(row, importance, params);
+    return search != nullptr;
+  }
+
  private:
   MseRange otherwise_;
 };
@@ -206,6 +214,7 @@ Result<std::unique_ptr<Range>> make_range(const RangeSpec& spec) {
 
 void fit_row(const Grid& grid, const Range& range, std::span<const float> row, std::span<const float> importance,
              std::span<float> params) {
+  if (range.fit_row(grid, row, importance, params)) return;
   const auto cols = static_cast<std::int64_t>(row.size()), group = grid.group_columns(cols);
   const int count = grid.params_per_group();
   for (std::int64_t g = 0; g < grid.groups(cols); ++g) {
@@ -216,7 +225,8 @@ void fit_row(const Grid& grid, const Range& range, std::span<const float> row, s
   grid.settle_row(params);
 }
 
-void fit_tensor(const Grid& grid, const Range& range, Matrix<const float> weight, std::span<float> params) {
+void fit_tensor(const Grid& grid, const Range& range, Matrix<const float> weight, std::span<float> params,
+                std::span<const float> importance) {
   if (grid.per_tensor()) {
     if (weight.stride == weight.cols)
       return range.fit(grid, {weight.data, static_cast<std::size_t>(weight.rows * weight.cols)}, {}, params);
@@ -228,7 +238,7 @@ void fit_tensor(const Grid& grid, const Range& range, Matrix<const float> weight
   const std::int64_t per_row = grid.groups(weight.cols) * grid.params_per_group();
   parallel_ranges(weight.rows, fit_rows_at_once, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t r = first; r < last; ++r)
-      fit_row(grid, range, {weight.row(r), static_cast<std::size_t>(weight.cols)}, {},
+      fit_row(grid, range, {weight.row(r), static_cast<std::size_t>(weight.cols)}, importance,
               params.subspan(r * per_row, per_row));
   });
   if (grid.joint_rows() == 1) return;

@@ -24,6 +24,11 @@ class Range {
   // Parameters for one group. `importance` weighs each value's error (empty: all 1).
   virtual void fit(const Grid& grid, std::span<const float> values, std::span<const float> importance,
                    std::span<float> params) const = 0;
+  // Parameters of all groups of a row found together, settled; false where it knows only group by group.
+  virtual bool fit_row(const Grid& /*grid*/, std::span<const float> /*row*/, std::span<const float> /*importance*/,
+                       std::span<float> /*params*/) const {
+    return false;
+  }
 };
 
 Result<std::unique_ptr<Range>> make_range(const RangeSpec& spec);
@@ -36,7 +41,9 @@ void fit_row(const Grid& grid, const Range& range, std::span<const float> row, s
 // Whether parameters depend on more than one row, so that fit_tensor() finds them before any row is rounded.
 inline bool fits_tensor(const Grid& grid) { return grid.per_tensor() || grid.joint_rows() != 1; }
 
-// Parameters of a whole weight as GridPart::params holds them, of any grid.
-void fit_tensor(const Grid& grid, const Range& range, Matrix<const float> weight, std::span<float> params);
+// Parameters of a whole weight as GridPart::params holds them, of any grid. `importance` [cols] or empty; per-tensor
+// grids do not use it.
+void fit_tensor(const Grid& grid, const Range& range, Matrix<const float> weight, std::span<float> params,
+                std::span<const float> importance = {});
 
 }  // namespace vernier

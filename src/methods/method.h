@@ -51,9 +51,11 @@ struct SolveInput {
   Matrix<const float> weight;  // [rows, cols]
   std::shared_ptr<const Grid> grid;
   const Range* range = nullptr;
-  const Hessian* hessian = nullptr;     // null for data-free solvers; shared by linears of one input, never changed
-  bool column_groups_allowed = false;   // whether the container can store group_of_column
-  std::span<const float> importance{};  // [cols] of each column's error when parameters are fitted; empty: all alike
+  const Hessian* hessian = nullptr;    // null for data-free solvers; shared by linears of one input, never changed
+  bool column_groups_allowed = false;  // whether the container can store group_of_column
+  // [cols] of each column's error when parameters are fitted: the mean square of its input, up to a common factor;
+  // empty: all alike.
+  std::span<const float> importance{};
 };
 
 struct SolveReport {
@@ -139,6 +141,8 @@ struct MethodDescriptor {
   Status (*validate)(const Options&) = nullptr;
   // Solvers: whether these options yield group_of_column, which the container must then store; null: never.
   bool (*column_groups)(const Options&) = nullptr;
+  // Solvers: whether these options want SolveInput::importance, which calibration then has to give; null: never.
+  bool (*needs_importance)(const Options&) = nullptr;
 };
 
 std::span<const MethodDescriptor* const> methods();

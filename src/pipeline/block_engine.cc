@@ -29,22 +29,8 @@ class CalibratedEngine final : public BlockEngine {
                    options_.scratch, options_.recipe.calibration.spill == "f32" ? DType::f32 : DType::bf16} {}
 
   Status begin() override {
-    const Graph& embed = source_.graph().embed;
-    VN_ASSIGN(const WeightTable weights, load_weights(source_, embed));
     VN_ASSIGN(const auto hidden, open_hidden(0));
-    const ValueId target[] = {embed.output};
-    for (ForwardUnit& unit : resources_.shape.units(forward_sequences(calibration_.ctx))) {
-      unit.batch.ids = std::span(calibration_.ids).subspan(unit.first_row, unit.batch.rows());
-      ValueTable table(embed);
-      VN_TRY(executor_->evaluate(embed, weights, unit.batch, table, target));
-      const std::int64_t row = first_bad_row(table[embed.output].matrix());
-      if (row >= 0) {
-        return fail(ErrorCode::invalid, "{}: the embedding of token {} is not finite", source_.path(),
-                    unit.batch.ids[row]);
-      }
-      VN_TRY(write_rows(*hidden, unit.first_row, table[embed.output].matrix()));
-    }
-    source_.release(embed);
+    VN_TRY(embed_samples(source_, calibration_.ids, resources_.shape, *executor_, *hidden));
     return make_durable(*hidden);
   }
 

@@ -26,6 +26,7 @@ struct LinearPlan {
   std::shared_ptr<const Range> range;
   std::optional<ActivationSpec> activation;  // static scales are measured here
   bool column_groups = false;                // the container stores group_of_column
+  std::vector<float> importance;             // SolveInput::importance from a file; empty: none
 };
 
 // One finished tensor of the block: quantized, or float because a transform changed it.

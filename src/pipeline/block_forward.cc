@@ -62,6 +62,26 @@ std::int64_t first_bad_row(Matrix<const float> x) {
   return first < x.rows ? first.load() : -1;
 }
 
+Status embed_samples(const ModelSource& source, std::span<const TokenId> ids, const SampleShape& shape,
+                     Executor& executor, SpillFile& hidden) {
+  const Graph& embed = source.graph().embed;
+  VN_ASSIGN(const WeightTable weights, load_weights(source, embed));
+  const ValueId target[] = {embed.output};
+  for (ForwardUnit& unit : shape.units(BlockEngine::forward_sequences(shape.ctx))) {
+    unit.batch.ids = ids.subspan(unit.first_row, unit.batch.rows());
+    ValueTable table(embed);
+    VN_TRY(executor.evaluate(embed, weights, unit.batch, table, target));
+    const std::int64_t row = first_bad_row(table[embed.output].matrix());
+    if (row >= 0) {
+      return fail(ErrorCode::invalid, "{}: the embedding of token {} is not finite", source.path(),
+                  unit.batch.ids[row]);
+    }
+    VN_TRY(write_rows(hidden, unit.first_row, table[embed.output].matrix()));
+  }
+  source.release(embed);
+  return {};
+}
+
 BlockForward::BlockForward(const Graph& block, Executor& executor, const SpillFile& hidden, SampleShape shape,
                            std::string folder, DType dtype)
     : block_(block),

@@ -34,6 +34,14 @@ Status read_rows(const SpillFile& file, std::int64_t first_row, Matrix<float> x)
 // Index of the first row with a value that is not finite, or -1.
 std::int64_t first_bad_row(Matrix<const float> x);
 
+// Embeds the samples' ids [samples * ctx] into `hidden`.
+Status embed_samples(const ModelSource& source, std::span<const TokenId> ids, const SampleShape& shape,
+                     Executor& executor, SpillFile& hidden);
+
+// Most bytes of values at one moment of evaluating `targets` from the graph's input for `tokens` tokens, and what
+// executors hold beside them.
+std::int64_t forward_peak_bytes(const Graph& graph, const std::vector<ValueId>& targets, std::int64_t tokens);
+
 class BlockForward {
  public:
   // `hidden` holds block.input for every token; scratch files are named `folder`/live.<value>.

@@ -5,6 +5,7 @@
 
 #include "base/threads.h"
 #include "pipeline/block_engine.h"
+#include "pipeline/block_forward.h"
 #include "pipeline/block_methods.h"
 #include "pipeline/block_stages.h"
 
@@ -159,6 +160,10 @@ class Estimate {
 };
 
 }  // namespace
+
+std::int64_t forward_peak_bytes(const Graph& graph, const std::vector<ValueId>& targets, std::int64_t tokens) {
+  return forward_bytes(graph, {graph.input}, targets, tokens) + thread_count() * worker_scratch_bytes;
+}
 
 std::int64_t BlockEngine::peak_bytes(const Graph& block, const std::map<std::string, LinearPlan>& plans,
                                      const Recipe& recipe, std::int64_t ctx) {

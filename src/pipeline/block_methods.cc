@@ -31,6 +31,7 @@ Result<BlockMethods> BlockMethods::make(const Recipe& recipe) {
   VN_ASSIGN(const Resolved solver, resolve(recipe.solver, MethodDescriptor::Role::solver));
   methods.solver = solver.method->make_solver(solver.options);
   methods.needs_hessian = solver.method->needs_hessian;
+  methods.needs_importance = solver.method->needs_importance && solver.method->needs_importance(solver.options);
   for (const MethodChoice& choice : recipe.transforms) {
     VN_ASSIGN(const Resolved transform, resolve(choice, MethodDescriptor::Role::transform));
     if (transform.method->rewrite_model) continue;  // the source is rewritten already
@@ -41,7 +42,7 @@ Result<BlockMethods> BlockMethods::make(const Recipe& recipe) {
 
 bool BlockMethods::needs_statistics(const std::map<std::string, LinearPlan>& plans) const {
   return std::any_of(plans.begin(), plans.end(), [&](const auto& entry) {
-    return entry.second.grid && (needs_hessian || measures_range(entry.second));
+    return entry.second.grid && (needs_hessian || measures_range(entry.second) || gathers_importance(entry.second));
   });
 }
 

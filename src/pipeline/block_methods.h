@@ -15,6 +15,7 @@ namespace vernier {
 struct BlockMethods {
   std::unique_ptr<Solver> solver;
   bool needs_hessian = false;
+  bool needs_importance = false;
   std::vector<std::unique_ptr<Transform>> transforms;
 
   // Errors: an unknown name, a solver where a transform belongs or the reverse, options the method refuses.
@@ -22,6 +23,8 @@ struct BlockMethods {
 
   // Whether calibration tokens must be seen between the transforms and the solver.
   bool needs_statistics(const std::map<std::string, LinearPlan>& plans) const;
+  // Whether they must tell this linear's importance.
+  bool gathers_importance(const LinearPlan& plan) const { return needs_importance && plan.importance.empty(); }
 };
 
 // Whether a linear's input quantizer has parameters to be measured.

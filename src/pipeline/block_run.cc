@@ -85,6 +85,7 @@ void BlockRun::Statistics::add(Matrix<const float> x) {
   if (x.rows == 0) return;
   if (hessian) hessian->add(x);
   if (range) range->add(x);
+  if (squares) squares->add(x);
   tokens += x.rows;
 }
 
@@ -94,6 +95,10 @@ BlockRun::Statistics BlockRun::statistics(std::int64_t width, const std::vector<
   const bool ranged = std::any_of(linears.begin(), linears.end(), [&](int op) {
     return measures_range(*quantized_plan(block_, resources_.plans, op));
   });
+  if (std::any_of(linears.begin(), linears.end(), [&](int op) {
+        return resources_.methods.gathers_importance(*quantized_plan(block_, resources_.plans, op));
+      }))
+    s.squares = std::make_unique<SquareSums>(width);
   if (ranged) s.range = std::make_unique<RangeStatistics>(resources_.recipe.activations.range == "percentile");
   return s;
 }
@@ -225,8 +230,16 @@ Status BlockRun::solve_linear(int op, const Statistics& own, const Statistics* p
   {
     VN_ASSIGN(const FloatMatrix weight, weights_->values(t));
     weights_->release_pages();
-    const SolveInput input{tensor.name,      weight.values,     plan.grid,
-                           plan.range.get(), own.hessian.get(), plan.column_groups};
+    std::vector<float> gathered;
+    if (resources_.methods.gathers_importance(plan))
+      gathered = mean_squares(*own.squares, pool ? pool->squares.get() : nullptr);
+    const SolveInput input{tensor.name,
+                           weight.values,
+                           plan.grid,
+                           plan.range.get(),
+                           own.hessian.get(),
+                           plan.column_groups,
+                           gathered.empty() ? std::span(plan.importance) : std::span(std::as_const(gathered))};
     VN_ASSIGN(tensor.part, resources_.methods.solver->solve(input, tensor.report));
   }
   const auto& params = tensor.part->params;

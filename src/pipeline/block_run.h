@@ -54,6 +54,7 @@ class BlockRun {
   struct Statistics {
     std::unique_ptr<Hessian> hessian;
     std::unique_ptr<RangeStatistics> range;
+    std::unique_ptr<SquareSums> squares;
     std::int64_t tokens = 0;
     void add(Matrix<const float> x);
   };

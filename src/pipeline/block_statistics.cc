@@ -12,6 +12,7 @@ namespace {
 constexpr std::int64_t bins = 1 << 16;
 constexpr std::int64_t range_pieces = 16;
 constexpr std::int64_t channel_tile = 128;  // columns per worker
+constexpr double pool_share = 0.1;          // of the columns: what an expert's pool weighs, in tokens
 constexpr float smallest_scale = 1e-5f;     // of an activation quantizer (handbook, transforms, B1)
 
 // The upper half of a float's pattern, in an order that rises with the value.
@@ -88,9 +89,30 @@ ActivationSpec RangeStatistics::calibrate(ActivationSpec spec, const ActivationR
   return spec;
 }
 
+void SquareSums::add(Matrix<const float> x) {
+  parallel_ranges(x.cols, channel_tile, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t r = 0; r < x.rows; ++r) {
+      const float* row = x.row(r);
+      for (std::int64_t c = first; c < last; ++c) sums_[c] += double{row[c]} * row[c];
+    }
+  });
+  tokens_ += x.rows;
+}
+
+std::vector<float> mean_squares(const SquareSums& own, const SquareSums* pool) {
+  const auto tokens = static_cast<double>(own.tokens()), width = static_cast<double>(own.sums().size());
+  const double tau = pool ? pool_share * width : 0;
+  std::vector<float> means(own.sums().size());
+  for (std::size_t c = 0; c < means.size(); ++c) {
+    const double shared = pool ? tau * pool->sums()[c] / static_cast<double>(pool->tokens()) : 0;
+    means[c] = static_cast<float>((own.sums()[c] + shared) / (tokens + tau));
+  }
+  return means;
+}
+
 void shrink_to_pool(Hessian& hessian, const Hessian& pool) {
   const double tokens = static_cast<double>(hessian.tokens());
-  const double tau = 0.1 * static_cast<double>(hessian.columns());
+  const double tau = pool_share * static_cast<double>(hessian.columns());
   const float own = static_cast<float>(tokens / (tokens + tau)), shared = static_cast<float>(tau / (tokens + tau));
   const Matrix<float> h = hessian.matrix();
   const Matrix<const float> p = pool.matrix();

@@ -40,6 +40,22 @@ class RangeStatistics {
 // tokens, one that saw none takes the pool (handbook, rounding, 8.5). Both are finished, unless tokens is 0.
 void shrink_to_pool(Hessian& hessian, const Hessian& pool);
 
+// Sums of squares of each column, in token order.
+class SquareSums {
+ public:
+  explicit SquareSums(std::int64_t width) : sums_(static_cast<std::size_t>(width)) {}
+  void add(Matrix<const float> x);
+  const std::vector<double>& sums() const { return sums_; }
+  std::int64_t tokens() const { return tokens_; }
+
+ private:
+  std::vector<double> sums_;
+  std::int64_t tokens_ = 0;
+};
+
+// Mean squares of an input. An expert's are shrunk towards its pool's as shrink_to_pool() does; `pool` may be null.
+std::vector<float> mean_squares(const SquareSums& own, const SquareSums* pool);
+
 // Streaming per-channel statistics, reduced in token order.
 class ChannelAccumulator {
  public:

@@ -12,8 +12,6 @@
 namespace vernier {
 namespace {
 
-// The program itself, its libraries, the thread stacks and the allocator's slack; measured at 60-75 MiB.
-constexpr std::int64_t process_bytes = std::int64_t{96} << 20;
 // A copied tensor passes through a buffer of this size, and this much of its mapping is resident.
 constexpr std::int64_t copy_bytes = std::int64_t{2} << 23;
 
@@ -55,6 +53,8 @@ Result<std::map<std::string, LinearPlan>> linear_plans(const Plan& plan) {
     linear.range = std::move(range);
     linear.activation = weight.activation;
     linear.column_groups = weight.column_groups;
+    if (const auto found = plan.importance.of_weight.find(weight.name); found != plan.importance.of_weight.end())
+      linear.importance = found->second;
     plans.emplace(weight.name, std::move(linear));
   }
   return plans;

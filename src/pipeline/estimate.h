@@ -9,6 +9,9 @@
 
 namespace vernier {
 
+// The program itself, its libraries, the thread stacks and the allocator's slack; measured at 60-75 MiB.
+constexpr std::int64_t process_bytes = std::int64_t{96} << 20;
+
 // The linears of the plan as the block engine wants them.
 Result<std::map<std::string, LinearPlan>> linear_plans(const Plan& plan);
 

@@ -148,6 +148,24 @@ Status rewrite_model(Plan& plan) {
   return {};
 }
 
+// The importance matrix of the options, for the weights that are planned.
+Status attach_importance(Plan& plan) {
+  const std::string& path = plan.options.imatrix;
+  if (!plan.recipe.transforms.empty()) {
+    return with_hint(fail(ErrorCode::unsupported,
+                          "recipe {}: transform {} changes what linears read, an importance matrix tells of the model "
+                          "as it was",
+                          plan.recipe.name, plan.recipe.transforms.front().name),
+                     "leave --imatrix out");
+  }
+  VN_ASSIGN(plan.importance, load_importance(path, plan.output.weights, plan.graph ? &*plan.graph : nullptr));
+  plan.notes.push_back(fmt::format("{} weights have an importance from {}", plan.importance.of_weight.size(), path));
+  const std::string& range = plan.recipe.weights.range;
+  if (range != "search" && range != "mse")
+    plan.notes.push_back(fmt::format("range {} does not heed it; --set range=mse or range=search does", range));
+  return {};
+}
+
 // Tensors of the checkpoint, then those that only the rewritten model has (an untied head, in the embedding's type).
 std::vector<TensorEntry> model_tensors(const Plan& plan, DType added_dtype) {
   std::vector<TensorEntry> tensors;
@@ -202,7 +220,8 @@ Result<Plan> make_plan(const Recipe& recipe, const RunOptions& options, bool pro
     block_transforms |= transform->make_transform != nullptr;
   }
   const bool static_ranges = recipe.activations.bits < 16 && !recipe.activations.dynamic;
-  plan.calibrated = solver->needs_hessian || solver->needs_calibration || block_transforms || static_ranges;
+  const bool gathers = options.imatrix.empty() && solver->needs_importance && solver->needs_importance(solver_options);
+  plan.calibrated = solver->needs_hessian || gathers || solver->needs_calibration || block_transforms || static_ranges;
   VN_TRY(attach_graph(plan));
   const DType added_dtype = head_dtype(plan);
   VN_TRY(rewrite_model(plan));
@@ -220,6 +239,7 @@ Result<Plan> make_plan(const Recipe& recipe, const RunOptions& options, bool pro
     return with_hint(fail(ErrorCode::invalid, "{}: recipe {} selects no tensor", options.model, recipe.name),
                      "look at the names with `vernier inspect`, and at ignore and overrides in the recipe");
   }
+  if (!options.imatrix.empty()) VN_TRY(attach_importance(plan));
   VN_ASSIGN(plan.container, choose_container(plan));
   VN_ASSIGN(plan.shards, place_tensors(*plan.container, plan.output));
 

@@ -12,6 +12,7 @@
 #include "io/checkpoint.h"
 #include "io/safetensors.h"
 #include "methods/method.h"
+#include "pipeline/importance.h"
 #include "vernier/recipe.h"
 
 namespace vernier {
@@ -21,6 +22,7 @@ struct RunOptions {
   std::string container;  // empty: compressed-tensors where it holds the result, else vernier
   std::string calib;      // text or JSONL file, "self" or "random"; empty: self
   std::string scratch;    // empty: OUT.run
+  std::string imatrix;    // importance matrix; empty: none
   std::string device = "cpu";
   std::int64_t memory_bytes = 0;  // 0: three quarters of what is available
   std::int64_t max_shard_bytes = std::int64_t{4} << 30;
@@ -48,6 +50,7 @@ struct Plan {
   std::vector<std::string> companions;
   std::vector<std::string> notes;  // choices and warnings worth printing
   bool calibrated = false;
+  Importance importance;          // from options.imatrix
   std::int64_t memory_bytes = 0;  // the budget
   std::vector<PlanStage> stages;
   std::int64_t peak_bytes = 0;  // the largest stage

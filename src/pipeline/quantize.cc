@@ -56,6 +56,7 @@ Journal::Identity identity(const Plan& plan, const std::string& calibration) {
           {"source", plan.checkpoint->fingerprint()},
           {"recipe", plan.output.recipe_yaml},
           {"calibration", calibration},
+          {"importance matrix", plan.importance.fingerprint},
           {"container", std::string(plan.container->name)},
           {"shard limit", std::to_string(plan.output.max_shard_bytes)},
           {"numeric path",

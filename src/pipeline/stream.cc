@@ -165,6 +165,8 @@ Status Stream::quantize_data_free(WeightPlan& weight, std::vector<TensorRecord>&
   VN_ASSIGN(input.grid, make_grid(*weight.grid));
   VN_ASSIGN(const auto range, make_range(range_spec(weight_spec_for(plan_.recipe, weight.name))));
   input.range = range.get();
+  const auto importance = plan_.importance.of_weight.find(weight.name);
+  if (importance != plan_.importance.of_weight.end()) input.importance = importance->second;
   VN_ASSIGN(tensor.part, solver_->solve(input, tensor.report));
   tensor.activation = weight.activation;
   tensor.seconds = seconds_since(begin);

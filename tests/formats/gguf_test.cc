@@ -38,6 +38,11 @@ std::vector<float> random_values(std::int64_t count, std::uint64_t seed) {
   return values;
 }
 
+std::vector<float> squares(std::vector<float> values) {
+  for (float& v : values) v *= v;
+  return values;
+}
+
 // Rounds a row by the search of the grid; gives the decoded row.
 std::vector<float> round_row(const GridSpec& spec, std::string_view range, std::span<const float> row) {
   const auto grid = make_grid(spec).value();
@@ -169,7 +174,7 @@ TEST(GgufBlocks, ImportanceIsHeeded) {
     SCOPED_TRACE(name);
     const BlockType& type = *find_block_type(name);
     const auto error = [&](std::span<const float> weights) {
-      const auto [step, offset] = search_step(type, std::span(row).first(type.group), weights);
+      const auto [step, offset] = search_step(SearchType(type), std::span(row).first(type.group), weights);
       double sum = 0;
       for (std::int64_t i = 0; i < type.group; ++i) {
         const float level = type.table ? type.level(nearest_code(type, (row[i] + offset) / step))
@@ -180,6 +185,60 @@ TEST(GgufBlocks, ImportanceIsHeeded) {
       return sum;
     };
     EXPECT_LT(error(std::span(importance).first(type.group)), error({}));
+  }
+}
+
+// Lanes do not see each other: a row's blocks come out as they would alone.
+TEST(GgufBlocks, SearchDoesNotDependOnTheRestOfTheRow) {
+  const auto row = random_values(256 * 5, 21), importance = squares(random_values(256 * 5, 22));
+  const auto range = make_range({.method = "search"}).value();
+  for (const std::string_view name : kNames) {
+    SCOPED_TRACE(name);
+    const auto grid = make_grid(find_block_type(name)->spec()).value();
+    const bool by_row = name == "q4_0" || name == "q4_1" || name == "q5_0" || name == "q5_1";  // their mean square is
+    for (const bool weighted : {false, true}) {
+      if (weighted && by_row) continue;
+      const std::span<const float> weights = weighted ? std::span<const float>(importance) : std::span<const float>{};
+      std::vector<float> whole(grid->groups(256 * 5) * block_params), alone(grid->groups(256) * block_params);
+      fit_row(*grid, *range, row, weights, whole);
+      for (int b = 0; b < 5; ++b) {
+        fit_row(*grid, *range, std::span(row).subspan(256 * b, 256), weighted ? weights.subspan(256 * b, 256) : weights,
+                alone);
+        EXPECT_TRUE(std::equal(alone.begin(), alone.end(), whole.begin() + b * static_cast<int>(alone.size())));
+      }
+    }
+  }
+}
+
+// Scales that are settled together with the codes lose less than scales that are found alone and rounded afterwards.
+TEST(GgufBlocks, SettlingTogetherLosesLess) {
+  const auto row = random_values(256 * 16, 5), importance = squares(random_values(256 * 16, 6));
+  const auto range = make_range({.method = "search"}).value();
+  for (const std::string_view name : {"q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_xs"}) {
+    SCOPED_TRACE(name);
+    const BlockType& type = *find_block_type(name);
+    const auto grid = make_grid(type.spec()).value();
+    const std::int64_t groups = grid->groups(256 * 16);
+    const auto error = [&](std::span<const float> params) {
+      std::vector<std::uint8_t> codes(type.group);
+      std::vector<float> decoded(type.group);
+      double sum = 0;
+      for (std::int64_t g = 0; g < groups; ++g) {
+        const auto values = std::span(row).subspan(g * type.group, type.group);
+        grid->encode(values, params.subspan(g * block_params, block_params), codes, decoded);
+        for (std::int64_t i = 0; i < type.group; ++i)
+          sum += importance[g * type.group + i] * std::pow(double{values[i]} - decoded[i], 2);
+      }
+      return sum;
+    };
+    std::vector<float> together(groups * block_params), apart(groups * block_params);
+    fit_row(*grid, *range, row, importance, together);
+    for (std::int64_t g = 0; g < groups; ++g)
+      range->fit(*grid, std::span(row).subspan(g * type.group, type.group),
+                 std::span(importance).subspan(g * type.group, type.group),
+                 std::span(apart).subspan(g * block_params, block_params));
+    grid->settle_row(apart);
+    EXPECT_LT(error(together), error(apart));
   }
 }
 

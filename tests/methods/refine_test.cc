@@ -29,6 +29,17 @@ double total(const GridPart& part, const Layer& layer) {
   return sum;
 }
 
+// Where no group has a scale of its own to move, the shared ones and the codes still do.
+TEST(GptqRefine, RefitsScalesOfSingleBlocks) {
+  const Layer layer(40, 128, 600, 17);
+  for (const char* format : {"q4_0", "q4_1", "iq4_nl"}) {
+    SolveReport plain, refined;
+    const GridPart before = solved(layer, format, 0, plain), after = solved(layer, format, 4, refined);
+    EXPECT_LT(total(after, layer), 0.99 * total(before, layer)) << format;
+    EXPECT_NE(before.params, after.params) << format;
+  }
+}
+
 TEST(GptqRefine, LowersTheErrorOfEveryRowOnSuperBlocks) {
   const Layer layer(140, 300, 900, 61);  // a second tile, a second block that is partly used
   for (const char* format : {"q2_k", "q3_k", "q4_k"}) {

@@ -43,6 +43,26 @@ TEST(Rtn, RoundsEveryGroupUnderItsRange) {
     }
 }
 
+// Under the mean squares of the input the error under the Hessian's diagonal falls, in whatever searches for scales.
+TEST(Rtn, HeedsImportance) {
+  const Layer layer(16, 256, 300, 4);
+  std::vector<float> importance(256);
+  Hessian diagonal(256);
+  for (std::int64_t c = 0; c < 256; ++c) importance[c] = diagonal.matrix()(c, c) = layer.hessian.matrix()(c, c);
+  const std::pair<const char*, GridSpec> grids[] = {{"mse", {"int", 3, false, 64}},
+                                                    {"search", *find_format("q3_k").value()->fixed},
+                                                    {"search", *find_format("q2_k").value()->fixed}};
+  for (const auto& [method, spec] : grids) {
+    const auto range = make_range({.method = method, .norm = 2}).value();
+    SolveInput input{"w", layer.matrix(), make_grid(spec).value(), range.get(), &diagonal};
+    SolveReport plain, weighted;
+    VN_ASSERT_OK(make_solver("rtn")->solve(input, plain));
+    input.importance = importance;
+    VN_ASSERT_OK(make_solver("rtn")->solve(input, weighted));
+    EXPECT_LT(weighted.error, 0.99 * plain.error) << spec.text();
+  }
+}
+
 TEST(Rtn, ReportsTheErrorUnderTheHessianWhenThereIsOne) {
   const Layer layer(40, 96, 300, 2);
   const auto range = std::move(make_range({})).value();

@@ -124,6 +124,29 @@ TEST(ShrinkToPoolTest, FewTokensBorrowAndNoneTakesAll) {
   EXPECT_EQ(none.matrix()(5, 3), pool.matrix()(5, 3));
 }
 
+// The Hessian's diagonal is twice the mean square, and both shrink alike.
+TEST(MeanSquaresTest, AgreeWithTheHessiansDiagonal) {
+  const std::int64_t columns = 40;
+  std::vector<float> x(columns * 70);
+  const Random random(8);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = random.normal(i) * static_cast<float>(1 + i % 5);
+  const Matrix<const float> few(x.data(), 6, columns), all(x.data(), 70, columns);
+  Hessian own(columns), none(columns), pool(columns);
+  SquareSums own_squares(columns), no_squares(columns), pool_squares(columns);
+  own.add(few), own_squares.add(few);
+  pool.add(all), pool_squares.add(all);
+  own.finish(), pool.finish();
+  const auto alone = mean_squares(own_squares, nullptr);
+  for (std::int64_t c = 0; c < columns; ++c) EXPECT_NEAR(2 * alone[c], own.matrix()(c, c), 1e-4 * alone[c]);
+  shrink_to_pool(own, pool);
+  shrink_to_pool(none, pool);
+  const auto shrunk = mean_squares(own_squares, &pool_squares), borrowed = mean_squares(no_squares, &pool_squares);
+  for (std::int64_t c = 0; c < columns; ++c) {
+    EXPECT_NEAR(2 * shrunk[c], own.matrix()(c, c), 1e-4 * shrunk[c]);
+    EXPECT_NEAR(2 * borrowed[c], none.matrix()(c, c), 1e-4 * borrowed[c]);
+  }
+}
+
 TEST(FirstBadRowTest, FindsInfinityAndNan) {
   std::vector<float> x(300 * 7, 1e38f);
   const Matrix<const float> m(x.data(), 300, 7);

@@ -13,16 +13,6 @@ namespace {
 
 constexpr float lowest_half = 0x1p-24f, highest_half = 65504.0f;
 
-// The nearest nonzero half, so that a grid never collapses.
-float to_half(float value) {
-  const float magnitude =
-      std::clamp(round_to(DType::f16, std::min(std::fabs(value), highest_half)), lowest_half, highest_half);
-  return std::signbit(value) ? -magnitude : magnitude;
-}
-
-// A half that may be zero.
-float to_half_or_zero(float value) { return round_to(DType::f16, std::clamp(value, -highest_half, highest_half)); }
-
 VN_VECTORIZED void encode_uniform(const float* __restrict values, std::int64_t count, float step, float offset,
                                   float zero, float highest, std::uint8_t* __restrict codes,
                                   float* __restrict decoded) {
@@ -32,6 +22,40 @@ VN_VECTORIZED void encode_uniform(const float* __restrict values, std::int64_t c
     q = q < highest ? q : highest;
     codes[i] = static_cast<std::uint8_t>(static_cast<int>(q));
     decoded[i] = step * (q - zero) - offset;
+  }
+}
+
+// The same for one column of rows with steps and offsets of their own.
+VN_VECTORIZED void encode_uniform_column(const float* __restrict values, std::int64_t count,
+                                         const float* __restrict step, const float* __restrict offset, float zero,
+                                         float highest, std::uint8_t* __restrict codes, float* __restrict decoded) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    float q = std::rint((values[i] + offset[i]) / step[i]) + zero;
+    q = q > 0 ? q : 0;
+    q = q < highest ? q : highest;
+    q = step[i] == 0 ? zero : q;
+    codes[i] = static_cast<std::uint8_t>(static_cast<int>(q));
+    decoded[i] = step[i] * (q - zero) - offset[i];
+  }
+}
+
+// nearest_code() of (value + offset) / step in a table.
+VN_VECTORIZED void encode_table_column(const float* __restrict values, std::int64_t count, const float* __restrict step,
+                                       const float* __restrict offset, const std::int8_t* __restrict table, int levels,
+                                       int zero, std::uint8_t* __restrict codes, float* __restrict decoded) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    const float t = step[i] == 0 ? 0.0f : (values[i] + offset[i]) / step[i];
+    float least = std::numeric_limits<float>::infinity(), best = static_cast<float>(table[zero]);
+    int code = zero;
+    for (int c = 0; c < levels; ++c) {
+      const float level = static_cast<float>(table[c]), error = std::fabs(t - level);
+      const bool nearer = error < least;
+      least = nearer ? error : least;
+      best = nearer ? level : best;
+      code = nearer ? c : code;
+    }
+    codes[i] = static_cast<std::uint8_t>(step[i] == 0 ? zero : code);
+    decoded[i] = step[i] == 0 ? 0.0f - offset[i] : step[i] * best - offset[i];
   }
 }
 
@@ -49,14 +73,35 @@ void encode_values(const BlockType& type, const float* values, std::int64_t coun
     encode_uniform(values, count, step, offset, static_cast<float>(type.zero), static_cast<float>(type.levels - 1),
                    codes, decoded);
   } else {
-    for (std::int64_t i = 0; i < count; ++i) {
-      codes[i] = nearest_code(type, (values[i] + offset) / step);
-      decoded[i] = step * type.level(codes[i]) - offset;
-    }
+    constexpr std::int64_t most = gguf_largest_block;
+    float steps[most], offsets[most];
+    std::fill_n(steps, std::min(count, most), step);
+    std::fill_n(offsets, std::min(count, most), offset);
+    for (std::int64_t i = 0; i < count; i += most)
+      encode_table_column(values + i, std::min(most, count - i), steps, offsets, type.table, type.levels, type.zero,
+                          codes + i, decoded + i);
   }
 }
 
 }  // namespace
+
+float stored_half(float value) {
+  const float magnitude =
+      std::clamp(round_to(DType::f16, std::min(std::fabs(value), highest_half)), lowest_half, highest_half);
+  return std::signbit(value) ? -magnitude : magnitude;
+}
+
+float stored_half_or_zero(float value) { return round_to(DType::f16, std::clamp(value, -highest_half, highest_half)); }
+
+StepOffset search_step(const SearchType& search, std::span<const float> values, std::span<const float> importance) {
+  double square = 0;
+  for (float v : values) square += double{v} * v;
+  SearchBatch batch;
+  SearchLines lines;
+  load_batch(search.type, values, importance, square / static_cast<double>(values.size()), 0, 1, batch);
+  search_lines(search, batch, lines);
+  return {lines.step[0] / batch.unit[0], lines.offset[0] / batch.unit[0]};
+}
 
 std::uint8_t nearest_code(const BlockType& type, float t) {
   int best = type.zero;
@@ -94,8 +139,8 @@ void BlockGrid::store(float step, float offset, std::span<float> params) const {
   if (type_.exponent) {
     step = std::ldexp(1.0f, std::clamp(std::ilogb(step), -128, 126));
   } else if (!type_.joint()) {
-    step = to_half(step);
-    offset = to_half_or_zero(offset);
+    step = stored_half(step);
+    offset = stored_half_or_zero(offset);
   }
   params[block_d] = step;
   params[block_dmin] = offset;
@@ -120,12 +165,39 @@ void BlockGrid::params_from_range(float low, float high, std::span<float> params
 }
 
 bool BlockGrid::fit(std::span<const float> values, std::span<const float> importance, std::span<float> params) const {
-  const StepOffset found = search_step(type_, values, importance);
+  const StepOffset found = search_step(search_, values, importance);
   if (found.step == 0 && found.offset == 0)
     params_from_range(0, 0, params);
   else
     store(found.step, found.offset, params);
   return true;
+}
+
+void BlockGrid::search_row(std::span<const float> row, std::span<const float> importance,
+                           std::span<float> params) const {
+  const auto cols = static_cast<std::int64_t>(row.size()), count = groups(cols);
+  double square = 0;
+  for (float v : row) square += double{v} * v;
+  square /= static_cast<double>(std::max<std::int64_t>(1, cols));
+  SearchBatch batch;
+  SearchLines lines;
+  for (std::int64_t first = 0; first < count; first += search_lanes) {
+    const int lanes = static_cast<int>(std::min<std::int64_t>(search_lanes, count - first));
+    load_batch(type_, row, importance, square, first, lanes, batch);
+    search_lines(search_, batch, lines);
+    float* const out = params.data() + first * block_params;
+    if (type_.joint()) {
+      settle_lines(search_, batch, lines, static_cast<int>(type_.groups()), lanes, out);
+      continue;
+    }
+    for (int i = 0; i < lanes; ++i) {
+      const std::span<float> p(out + i * block_params, block_params);
+      if (lines.step[i] == 0 && lines.offset[i] == 0)
+        params_from_range(0, 0, p);
+      else
+        store(lines.step[i] / batch.unit[i], lines.offset[i] / batch.unit[i], p);
+    }
+  }
 }
 
 void BlockGrid::settle_row(std::span<float> params, float ratio) const {
@@ -137,7 +209,7 @@ void BlockGrid::settle_row(std::span<float> params, float ratio) const {
   const auto low = static_cast<float>(type_.scale_low), high = static_cast<float>(type_.scale_high);
   for (std::size_t first = 0; first < params.size(); first += span) {
     const std::span<float> block = params.subspan(first, std::min(span, params.size() - first));
-    bool settled = ratio == 1 && to_half(block[block_d]) == block[block_d];
+    bool settled = ratio == 1 && stored_half(block[block_d]) == block[block_d];
     float step = 0, offset = 0;  // of largest magnitude
     for (std::size_t i = 0; i < block.size(); i += block_params) {
       const float* const p = &block[i];
@@ -150,8 +222,8 @@ void BlockGrid::settle_row(std::span<float> params, float ratio) const {
     }
     if (settled) continue;
     // Signed scales: the one of largest magnitude takes the lowest integer, which has the largest magnitude.
-    const float d = to_half((type_.affine ? step / high : step / low) * ratio);
-    const float dmin = type_.affine ? to_half_or_zero(offset / high * ratio) : 0.0f;
+    const float d = stored_half((type_.affine ? step / high : step / low) * ratio);
+    const float dmin = type_.affine ? stored_half_or_zero(offset / high * ratio) : 0.0f;
     for (std::size_t i = 0; i < block.size(); i += block_params) {
       float* const p = &block[i];
       const float s = p[block_d] * p[block_scale], o = p[block_dmin] * p[block_min];
@@ -161,6 +233,11 @@ void BlockGrid::settle_row(std::span<float> params, float ratio) const {
       p[block_min] = !type_.affine ? 1.0f : dmin > 0 ? std::clamp(std::rint(o / dmin), 0.0f, high) : 0.0f;
     }
   }
+}
+
+std::span<const int> BlockGrid::shared_params() const {
+  static constexpr int both[] = {block_d, block_dmin};
+  return std::span(both).first(type_.exponent ? 0 : type_.affine ? 2 : 1);
 }
 
 int BlockGrid::nearby(std::span<const float> params, std::span<float> out) const {
@@ -192,9 +269,21 @@ void BlockGrid::decode(std::span<const std::uint8_t> codes, std::span<const floa
 
 void BlockGrid::encode_column(std::int64_t count, const float* values, const float* const* params, std::uint8_t* codes,
                               float* decoded) const {
-  for (std::int64_t i = 0; i < count; ++i)
-    encode_values(type_, values + i, 1, params[block_d][i] * params[block_scale][i],
-                  params[block_dmin][i] * params[block_min][i], codes + i, decoded + i);
+  constexpr std::int64_t most = 128;
+  float step[most], offset[most];
+  for (std::int64_t first = 0; first < count; first += most) {
+    const std::int64_t rows = std::min(most, count - first);
+    for (std::int64_t i = 0; i < rows; ++i) {
+      step[i] = params[block_d][first + i] * params[block_scale][first + i];
+      offset[i] = params[block_dmin][first + i] * params[block_min][first + i];
+    }
+    if (type_.table)
+      encode_table_column(values + first, rows, step, offset, type_.table, type_.levels, type_.zero, codes + first,
+                          decoded + first);
+    else
+      encode_uniform_column(values + first, rows, step, offset, static_cast<float>(type_.zero),
+                            static_cast<float>(type_.levels - 1), codes + first, decoded + first);
+  }
 }
 
 double BlockGrid::bits_per_weight(std::int64_t rows, std::int64_t cols) const {

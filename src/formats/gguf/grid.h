@@ -1,13 +1,20 @@
 // One Grid for all block types of GGUF.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
-#include "formats/gguf/block_type.h"
+#include "formats/gguf/search.h"
+#include "formats/row_search.h"
+#include "formats/shared_params.h"
 
 namespace vernier {
 
-class BlockGrid final : public Grid {
+// The nearest nonzero half, so that a grid never collapses; and a half that may be zero.
+float stored_half(float value);
+float stored_half_or_zero(float value);
+
+class BlockGrid final : public Grid, public RowSearch, public SharedParams {
  public:
   static Result<std::unique_ptr<Grid>> make(const GridSpec& spec);
 
@@ -16,8 +23,16 @@ class BlockGrid final : public Grid {
   bool exact_zero() const override { return type_.exact_zero(); }
   void params_from_range(float low, float high, std::span<float> params) const override;
   bool fit(std::span<const float> values, std::span<const float> importance, std::span<float> params) const override;
+  void search_row(std::span<const float> row, std::span<const float> importance,
+                  std::span<float> params) const override;
   bool joint_groups() const override { return type_.joint(); }
   void settle_row(std::span<float> params, float ratio) const override;
+  // d and dmin of a super-block, or of the one group that has them; none where d is a power of two.
+  std::int64_t shared_groups() const override { return type_.joint() ? type_.groups() : 1; }
+  std::span<const int> shared_params() const override;
+  float stored_shared(int param, float value) const override {
+    return param == block_d ? stored_half(value) : stored_half_or_zero(std::max(value, 0.0f));
+  }
   // Scale and minimum one integer up and down.
   int nearby(std::span<const float> params, std::span<float> out) const override;
   void encode(std::span<const float> values, std::span<const float> params, std::span<std::uint8_t> codes,
@@ -28,19 +43,20 @@ class BlockGrid final : public Grid {
   double bits_per_weight(std::int64_t rows, std::int64_t cols) const override;
 
  private:
-  BlockGrid(const BlockType& type, GridSpec spec) : Grid(std::move(spec)), type_(type) {}
+  BlockGrid(const BlockType& type, GridSpec spec) : Grid(std::move(spec)), type_(type), search_(type) {}
   // Parameters of a step and an offset (value = step * level - offset), in their stored types unless groups are joint.
   void store(float step, float offset, std::span<float> params) const;
 
   const BlockType& type_;
+  SearchType search_;
 };
 
-// A step and an offset for `values` by search: least sum of importance-weighted squared errors over rescaled and
-// refitted candidates. `importance` may be empty. Source: handbook, formats, "Reference encoders".
+// A step and an offset for the values of one sub-block by search: least sum of importance-weighted squared errors over
+// rescaled and refitted candidates. `importance` may be empty.
 struct StepOffset {
   float step = 0, offset = 0;
 };
-StepOffset search_step(const BlockType& type, std::span<const float> values, std::span<const float> importance);
+StepOffset search_step(const SearchType& search, std::span<const float> values, std::span<const float> importance);
 
 // Code of the level nearest to `t`, the lowest code on ties.
 std::uint8_t nearest_code(const BlockType& type, float t);

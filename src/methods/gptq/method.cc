@@ -9,7 +9,7 @@ class GptqSolver final : public Solver {
   explicit GptqSolver(gptq::Settings settings) : refines_(settings.refine > 0), gptq_(settings) {}
 
   Result<GridPart> solve(const SolveInput& input, SolveReport& report) override {
-    if (!refines_ || !input.hessian) return gptq_.solve(input, {}, report);
+    if (!refines_ || !input.hessian || !input.importance.empty()) return gptq_.solve(input, {}, report);
     const Matrix<const float> h = input.hessian->matrix();
     std::vector<float> diagonal(h.rows);
     for (std::int64_t c = 0; c < h.rows; ++c) diagonal[c] = h(c, c);
@@ -30,11 +30,12 @@ class GptqSolver final : public Solver {
 std::vector<OptionSchema> options() {
   std::vector<OptionSchema> all = gptq::sweep_options("group-aware", {"none", "act", "static", "group-aware"});
   all.push_back({"static_groups", false, "fit all groups on the original weights, before the sweep", {}});
-  all.push_back({"refine",
-                 std::int64_t{0},
-                 "passes of coordinate descent over parameters and codes after the sweep, 0 to 100; with any, groups "
-                 "fitted before the sweep are fitted under the Hessian's diagonal",
-                 {}});
+  all.push_back(
+      {"refine",
+       std::int64_t{0},
+       "passes of coordinate descent over parameters and codes after the sweep, 0 to 100; with any, groups "
+       "fitted before the sweep are fitted under the Hessian's diagonal unless --imatrix tells the importance",
+       {}});
   return all;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "formats/shared_params.h"
 #include "formats/vectorize.h"
 #include "kernels/ops.h"
 
@@ -37,6 +38,7 @@ class Refiner {
     kernels::sgemm({error.data(), rows_, cols_}, hessian, false, {slopes_.data(), rows_, cols_});
   }
 
+  void move_shared();
   void move_params();
   void move_codes();
 
@@ -44,7 +46,9 @@ class Refiner {
   float* value(std::int64_t r) { return values_.data() + r * cols_; }
   float* slope(std::int64_t r) { return slopes_.data() + r * cols_; }
   std::uint8_t* codes(std::int64_t r) { return part_.codes.data() + (first_ + r) * cols_; }
+  void move_run(const SharedParams& shared, std::int64_t row, std::int64_t group);
   void move_group(std::int64_t row, std::int64_t group);
+  void apply(std::int64_t row, std::int64_t begin, std::span<const float> move);
 
   Matrix<const float> hessian_;
   std::int64_t first_, rows_, cols_, group_;
@@ -52,6 +56,75 @@ class Refiner {
   GridPart& part_;
   std::vector<float> values_, slopes_;  // [rows, cols]
 };
+
+void Refiner::apply(std::int64_t row, std::int64_t begin, std::span<const float> move) {
+  for (std::size_t i = 0; i < move.size(); ++i) {
+    const std::int64_t c = begin + static_cast<std::int64_t>(i);
+    value(row)[c] += move[i];
+    if (move[i] != 0) add_scaled(hessian_.row(c), move[i], cols_, slope(row));
+  }
+}
+
+void Refiner::move_shared() {
+  const auto* const shared = dynamic_cast<const SharedParams*>(part_.grid.get());
+  if (!shared || shared->shared_params().empty()) return;
+  for (std::int64_t g = 0; g < part_.groups(); g += shared->shared_groups())
+    for (std::int64_t r = 0; r < rows_; ++r) move_run(*shared, r, g);
+}
+
+// Codes as they are, values are a sum over the shared parameters p of p * direction: least squares under H in one or
+// two unknowns, then stored.
+void Refiner::move_run(const SharedParams& shared, std::int64_t row, std::int64_t group) {
+  const std::span<const int> places = shared.shared_params();
+  const std::int64_t begin = group * group_, end = std::min(cols_, begin + shared.shared_groups() * group_);
+  const auto width = static_cast<std::size_t>(end - begin);
+  const int unknowns = static_cast<int>(places.size());
+  std::vector<float> direction[2], weighted[2], unit(params_);
+  double gradient[2] = {}, square[2][2] = {};
+  for (int u = 0; u < unknowns; ++u) {
+    direction[u].resize(width);
+    weighted[u].assign(width, 0);
+    for (std::int64_t c = begin; c < end; c += group_) {
+      const std::int64_t count = std::min(group_, end - c);
+      std::ranges::copy(part_.params_of(first_ + row, c / group_), unit.begin());
+      for (int v = 0; v < unknowns; ++v) unit[places[v]] = v == u ? 1 : 0;
+      part_.grid->decode({codes(row) + c, static_cast<std::size_t>(count)}, unit,
+                         std::span(direction[u]).subspan(c - begin, count));
+    }
+    for (std::size_t i = 0; i < width; ++i)
+      add_scaled(hessian_.row(begin + static_cast<std::int64_t>(i)) + begin, direction[u][i],
+                 static_cast<std::int64_t>(width), weighted[u].data());
+  }
+  for (int u = 0; u < unknowns; ++u)
+    for (std::size_t i = 0; i < width; ++i) {
+      gradient[u] += double{direction[u][i]} * slope(row)[begin + static_cast<std::int64_t>(i)];
+      for (int v = 0; v < unknowns; ++v) square[u][v] += double{direction[u][i]} * weighted[v][i];
+    }
+  const double determinant = square[0][0] * square[1][1] - square[0][1] * square[1][0];
+  double wanted[2] = {square[0][0] > 0 ? -gradient[0] / square[0][0] : 0, 0};
+  if (determinant > least_gain * square[0][0] * square[1][1]) {
+    wanted[0] = (gradient[1] * square[0][1] - gradient[0] * square[1][1]) / determinant;
+    wanted[1] = (gradient[0] * square[1][0] - gradient[1] * square[0][0]) / determinant;
+  }
+  float stored[2] = {};
+  double step[2] = {}, change = 0, curvature = 0;
+  for (int u = 0; u < unknowns; ++u) {
+    const float old = part_.params_of(first_ + row, group)[places[u]];
+    stored[u] = shared.stored_shared(places[u], old + static_cast<float>(wanted[u]));
+    step[u] = double{stored[u]} - old;
+    change += 2 * step[u] * gradient[u];
+  }
+  for (int u = 0; u < unknowns; ++u)
+    for (int v = 0; v < unknowns; ++v) curvature += step[u] * step[v] * square[u][v];
+  if (!(change + curvature < -least_gain * curvature)) return;
+  std::vector<float> move(width);
+  for (int u = 0; u < unknowns; ++u)
+    for (std::size_t i = 0; i < width; ++i) move[i] += static_cast<float>(step[u]) * direction[u][i];
+  for (std::int64_t c = begin; c < end; c += group_)
+    for (int u = 0; u < unknowns; ++u)
+      part_.params[((first_ + row) * part_.groups() + c / group_) * params_ + places[u]] = stored[u];
+  apply(row, begin, move);
+}
 
 void Refiner::move_params() {
   for (std::int64_t g = 0; g < part_.groups(); ++g)
@@ -102,10 +175,7 @@ void Refiner::move_group(std::int64_t row, std::int64_t group) {
   if (!best_params) return;
   std::copy_n(best_params, params_, params.begin());
   std::copy_n(best_codes.begin(), width, codes(row) + begin);
-  for (std::int64_t i = 0; i < width; ++i) {
-    value(row)[begin + i] += best_move[i];
-    if (best_move[i] != 0) add_scaled(hessian_.row(begin + i), best_move[i], cols_, slope(row));
-  }
+  apply(row, begin, best_move);
 }
 
 // Columns outside, rows inside: a row of H serves all rows that move.
@@ -139,6 +209,7 @@ void refine_rows(Matrix<const float> weight, Matrix<const float> hessian, std::i
                  std::int64_t passes, GridPart& part) {
   Refiner refiner(weight, hessian, first, count, part);
   for (std::int64_t pass = 0; pass < passes; ++pass) {
+    refiner.move_shared();
     refiner.move_params();
     refiner.move_codes();
   }

@@ -9,8 +9,9 @@
 namespace vernier::gptq {
 
 // Rows first .. first + count of `part` [rows, cols], groups contiguous, parameters per group; `weight` is the whole
-// matrix, `hessian` [cols, cols] is not damped. Every pass tries the parameters near each group's (Grid::nearby), then
-// each column's code. A row's error never grows, but for rounding in float. Columns with a zero diagonal stay.
+// matrix, `hessian` [cols, cols] is not damped. Every pass refits the parameters that groups share (SharedParams), then
+// tries those near each group's (Grid::nearby), then each column's code. A row's error never grows, but for rounding in
+// float. Columns with a zero diagonal stay.
 void refine_rows(Matrix<const float> weight, Matrix<const float> hessian, std::int64_t first, std::int64_t count,
                  std::int64_t passes, GridPart& part);
 

@@ -257,8 +257,14 @@ Result<GridPart> Gptq::solve(const SolveInput& input, std::span<const float> fro
   const bool fitted_first = settings_.static_groups || !frozen.empty() || joint;
   prepare(*input.hessian, group, fitted_first);
 
-  const SweepPlan plan{*input.grid, *input.range, prepared_.order, prepared_.factor.matrix(),
-                       cut_blocks(prepared_.order, settings_.block)};
+  SweepPlan plan{*input.grid,
+                 *input.range,
+                 prepared_.order,
+                 prepared_.factor.matrix(),
+                 cut_blocks(prepared_.order, settings_.block),
+                 {}};
+  if (!input.importance.empty())
+    for (const std::int32_t c : prepared_.order.column) plan.importance.push_back(input.importance[c]);
   GridPart part = start_part(input);
   std::vector<RowErrors> errors(rows);
   const bool refines = prepared_.order.group_of_column.empty() && !input.grid->per_tensor();

@@ -92,10 +92,13 @@ void TileSweep::fit_group(std::int64_t position, std::int64_t first, std::int64_
   std::int64_t end = position + 1;
   while (end < tile_.weight.cols && plan_.order.group[end] == group) ++end;
   std::vector<float> values(end - position), params(params_);
+  const std::span<const float> importance = plan_.importance.empty()
+                                                ? std::span<const float>{}
+                                                : std::span(plan_.importance).subspan(position, end - position);
   for (std::int64_t r = 0; r < rows_; ++r) {
     for (std::int64_t i = position; i < end; ++i)
       values[i - position] = i < last ? live_[i - first][r] : tile_.weight(r, i);
-    plan_.range.fit(plan_.grid, values, {}, params);
+    plan_.range.fit(plan_.grid, values, importance, params);
     for (int p = 0; p < params_; ++p) tile_.params[(group * params_ + p) * tile_rows + r] = params[p];
   }
 }

@@ -21,6 +21,7 @@ struct SweepPlan {
   const ColumnOrder& order;
   Matrix<const float> factor;      // U, in the order of rounding
   std::vector<std::int64_t> cuts;  // cut_blocks(order, block size)
+  std::vector<float> importance;   // [cols] in the order of rounding, or empty: of groups fitted during the sweep
 };
 
 // At most tile_rows rows on their way through the sweep; all matrices and arrays are owned by the caller.

@@ -48,10 +48,15 @@ namespace units {
 extern const MethodDescriptor method_rtn;
 const MethodDescriptor method_rtn{
     .name = "rtn",
-    .summary = "round to nearest under the range's parameters; needs no data",
+    .summary = "round to nearest under the range's parameters; needs no data unless asked for importance",
     .source = "folklore",
     .role = MethodDescriptor::Role::solver,
+    .options = {{"importance",
+                 false,
+                 "weigh each column by the mean square of its input, from --imatrix or else from calibration",
+                 {}}},
     .make_solver = [](const Options&) -> std::unique_ptr<Solver> { return std::make_unique<RtnSolver>(); },
+    .needs_importance = [](const Options& options) { return options.flag("importance"); },
 };
 }  // namespace units
 

@@ -10,7 +10,7 @@ GridPart start_part(const SolveInput& input) {
   GridPart part{.grid = input.grid, .rows = w.rows, .cols = w.cols};
   part.codes.resize(w.rows * w.cols);
   part.params.resize((grid.per_tensor() ? 1 : w.rows * grid.groups(w.cols)) * grid.params_per_group());
-  if (fits_tensor(grid)) fit_tensor(grid, *input.range, w, part.params);
+  if (fits_tensor(grid)) fit_tensor(grid, *input.range, w, part.params, input.importance);
   return part;
 }
 
