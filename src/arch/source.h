@@ -20,6 +20,7 @@ struct SourceTensor {
   std::int64_t stored_bytes = 0;
   std::optional<GridSpec> grid = {};  // of a quantized matrix
   bool column_groups = false;         // its columns are not grouped in order
+  std::optional<DType> dtype = {};    // of plain numbers
 };
 
 class ModelSource {

@@ -23,7 +23,7 @@ void JobOptions::set_default_output(const Recipe& resolved) {
 
 void add_job_options(CLI::App& app, JobOptions& options) {
   RunOptions& run = options.run;
-  app.add_option("MODEL", run.model, "Hugging Face model folder")->required();
+  app.add_option("MODEL", run.model, "Hugging Face model folder, or a GGUF file of floats")->required();
   app.add_option("-o,--out", run.out, "output folder (default: MODEL-RECIPE here)");
   app.add_option("--recipe", options.recipe, "built-in name (vernier list recipes) or a YAML file")->required();
   app.add_option("--set", options.sets, "KEY=VALUE: any key of the recipe; may be repeated")
@@ -42,7 +42,8 @@ void add_job_options(CLI::App& app, JobOptions& options) {
       ->capture_default_str();
   app.add_option("--container", run.container, "output container (vernier list containers; default: by the result)");
   app.add_option("--scratch", run.scratch, "folder for the journal and spill files (default: OUT.run)");
-  add_bytes_option(app, "--max-shard", run.max_shard_bytes, "largest weight file of the output (default: 4G)");
+  add_bytes_option(app, "--max-shard", run.max_shard_bytes,
+                   "largest weight file of the output (default: 4G; gguf: one file)");
   app.add_flag("--fresh", run.fresh, "discard an earlier run's state and output");
   add_common_options(app, options.common);
 }

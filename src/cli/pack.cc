@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "base/fail.h"
 #include "base/memory.h"
 #include "cli/output.h"
 #include "cli/verify_output.h"
@@ -21,6 +22,9 @@ int run_pack(PackCommand& command) {
   command.common.apply();
   const auto result = repack(command.options);
   if (!result.ok()) return report(result.error());
+  if (!result->refused.empty())
+    return report(fail(ErrorCode::unsupported, "{}: {}: {}", command.options.model, result->refused[0].tensor,
+                       result->refused[0].reason));
   const RepackOptions& options = command.options;
   if (!command.no_verify && !verify_output(options.out, options.model, command.common.json)) return exit_failed;
   if (command.common.json) {
@@ -42,7 +46,7 @@ int run_pack(PackCommand& command) {
 std::function<int()> setup(CLI::App& app) {
   auto command = std::make_shared<PackCommand>();
   RepackOptions& options = command->options;
-  app.add_option("MODEL", options.model, "quantized model folder, of any container")->required();
+  app.add_option("MODEL", options.model, "quantized model folder of any container, or a GGUF file")->required();
   app.add_option("-o,--out", options.out, "folder to write; must not exist")->required();
   app.add_option("--head", options.head_bits, "bits of a head that is stored in float (0: leave it)")
       ->check(CLI::IsMember({0, 2, 3, 4, 6, 8}))

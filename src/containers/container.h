@@ -29,17 +29,18 @@ struct WeightPlan {
 // The whole output, before any weight is read.
 struct OutputPlan {
   const Checkpoint* checkpoint = nullptr;
-  // The model as a transform rewrote it; null: the one in the checkpoint.
+  // The model where its tensors are not the checkpoint's own: a transform rewrote it, or a GGUF file holds it. Else
+  // null.
   std::shared_ptr<const ModelSource> rewritten = nullptr;
   std::vector<WeightPlan> weights;   // every tensor of the output, source order
   std::vector<std::string> ignored;  // module names of linears that stay in high precision
   std::string recipe_yaml;
-  std::int64_t max_shard_bytes = std::int64_t{4} << 30;
+  std::int64_t max_shard_bytes = 0;  // 0: the container's own limit
 
   const Json& config() const { return rewritten ? rewritten->config() : checkpoint->config(); }
 };
 
-// A file of weights that is not safetensors: its header, and where every entry of layout() lies behind it.
+// A file of weights that is not safetensors: its header, and where its entries of layout() lie behind it.
 struct PlacedFile {
   std::string file;
   SafetensorsPlan plan;
@@ -64,8 +65,8 @@ struct ContainerDescriptor {
   // The rest is null for containers of safetensors shards that copy what is not quantized as it is.
   // Fills in what the container alone knows of a plan, before accepts().
   void (*prepare)(OutputPlan& plan) = nullptr;
-  // The one file of the output.
-  Result<PlacedFile> (*place)(const OutputPlan& plan) = nullptr;
+  // The files of the output.
+  Result<std::vector<PlacedFile>> (*place)(const OutputPlan& plan) = nullptr;
   // A copied tensor in the form layout() says; nothing where its bytes stay.
   Result<std::optional<Tensor>> (*rewrite)(const WeightPlan& weight, const TensorView& values) = nullptr;
 };

@@ -31,6 +31,7 @@ LogicalTensor plain_tensor(const TensorEntry& entry, std::string name) {
   std::transform(format.begin(), format.end(), format.begin(), [](unsigned char c) { return std::tolower(c); });
   LogicalTensor tensor;
   tensor.info = {std::move(name), entry.shape, std::move(format), entry.bytes()};
+  tensor.info.dtype = entry.dtype;
   tensor.stored = {entry.name};
   return tensor;
 }

@@ -61,10 +61,8 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::open(const std::string& folder) 
     return with_hint(fail(ErrorCode::not_found, "{}: no such folder", folder),
                      "give the folder that holds config.json");
   }
-  if (const std::string gguf = folder + "/model.gguf"; file_exists(gguf) &&
-                                                       !file_exists(folder + "/model.safetensors") &&
-                                                       !file_exists(folder + "/model.safetensors.index.json"))
-    return open_gguf_checkpoint(gguf);
+  if (!file_exists(folder + "/model.safetensors") && !file_exists(folder + "/model.safetensors.index.json"))
+    if (const std::string gguf = gguf_in_folder(folder); !gguf.empty()) return open_gguf_checkpoint(gguf);
   std::unique_ptr<Checkpoint> checkpoint(new Checkpoint);
   checkpoint->folder_ = folder;
   const std::string config_path = folder + "/config.json";

@@ -60,11 +60,12 @@ Status OutputFolder::finish(const Plan& plan) {
     VN_TRY(writer->finish());
     writer.reset();
   }
-  for (const std::string& file : plan.companions) {
+  for (const std::string& file : plan.companions.copied) {
     VN_TRY(copy_file_atomic(plan.options.model + "/" + file, folder_ + "/" + file));
   }
+  for (const MadeFile& file : plan.companions.made) VN_TRY(write_file_atomic(folder_ + "/" + file.name, file.text));
   VN_TRY(write_file_atomic(folder_ + "/recipe.yaml", plan.output.recipe_yaml));
-  if (plan.shards.size() > 1) {
+  if (wants_index(plan)) {
     VN_TRY(write_file_atomic(folder_ + "/model.safetensors.index.json", shard_index(plan.shards)));
   }
   VN_ASSIGN(const Json config, plan.container->config(plan.output));

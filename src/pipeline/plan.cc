@@ -8,6 +8,7 @@
 #include "base/fail.h"
 #include "base/memory.h"
 #include "io/files.h"
+#include "io/gguf/checkpoint.h"
 #include "pipeline/estimate.h"
 #include "pipeline/plan_weights.h"
 
@@ -40,9 +41,12 @@ Result<const ContainerDescriptor*> choose_container(Plan& plan) {
 
 Result<std::vector<PlannedShard>> place_tensors(const ContainerDescriptor& container, const OutputPlan& output) {
   if (container.place) {
-    VN_ASSIGN(PlacedFile placed, container.place(output));
-    return std::vector<PlannedShard>{{std::move(placed.file), std::move(placed.plan)}};
+    VN_ASSIGN(std::vector<PlacedFile> files, container.place(output));
+    std::vector<PlannedShard> placed;
+    for (PlacedFile& file : files) placed.push_back({std::move(file.file), std::move(file.plan)});
+    return placed;
   }
+  const std::int64_t most_bytes = output.max_shard_bytes > 0 ? output.max_shard_bytes : usual_shard_bytes;
   std::vector<std::vector<TensorEntry>> shards(1);
   std::int64_t filled = 0;
   for (const WeightPlan& weight : output.weights) {
@@ -54,7 +58,7 @@ Result<std::vector<PlannedShard>> place_tensors(const ContainerDescriptor& conta
     }
     std::int64_t bytes = 0;
     for (const TensorEntry& entry : entries) bytes += entry.bytes();
-    if (filled > 0 && filled + bytes > output.max_shard_bytes) {
+    if (filled > 0 && filled + bytes > most_bytes) {
       shards.emplace_back();
       filled = 0;
     }
@@ -80,9 +84,12 @@ std::int64_t file_bytes(const std::string& path) {
 
 Status check_source(const Checkpoint& checkpoint) {
   const Json& config = checkpoint.config();
-  if (config.contains("quantization_config") && !config["quantization_config"].is_null()) {
+  const Json none = Json::object();
+  const Json quantization = config.value("quantization_config", none);
+  const bool float_gguf = is_gguf_path(checkpoint.folder()) && quantization.value("types", none).empty();
+  if (!quantization.is_null() && !float_gguf && config.contains("quantization_config")) {
     return with_hint(fail(ErrorCode::unsupported, "{}: this checkpoint is already quantized", checkpoint.folder()),
-                     "quantize the float checkpoint it was made from");
+                     "quantize the float checkpoint it was made from, or vernier convert --requantize");
   }
   return {};
 }
@@ -127,6 +134,14 @@ Status attach_graph(Plan& plan) {
   return {};
 }
 
+// A GGUF file has its tensors under other names, in another order of rows: they are read through its source, which
+// checks them.
+Status attach_gguf(Plan& plan) {
+  VN_ASSIGN(plan.output.rewritten, open_model(plan.options.model));
+  plan.graph = plan.output.rewritten->graph();
+  return {};
+}
+
 // Lets the recipe's transforms of whole models rewrite it, in their order: graph, config and tensors are theirs from
 // here.
 Status rewrite_model(Plan& plan) {
@@ -166,23 +181,34 @@ Status attach_importance(Plan& plan) {
   return {};
 }
 
-// Tensors of the checkpoint, then those that only the rewritten model has (an untied head, in the embedding's type).
-std::vector<TensorEntry> model_tensors(const Plan& plan, DType added_dtype) {
+// Tensors of the model before a transform rewrites it.
+Result<std::vector<TensorEntry>> model_tensors(const Plan& plan) {
+  if (plan.output.rewritten) return source_tensors(*plan.output.rewritten);
   std::vector<TensorEntry> tensors;
   for (const Checkpoint::Entry& entry : plan.checkpoint->entries()) tensors.push_back(entry.tensor);
-  if (plan.output.rewritten) {
-    for (const SourceTensor& tensor : plan.output.rewritten->tensors())
-      if (!plan.checkpoint->find(tensor.name)) tensors.push_back({tensor.name, added_dtype, tensor.shape});
-  }
   return tensors;
 }
 
+const TensorEntry* find_tensor(const std::vector<TensorEntry>& tensors, const std::string& name) {
+  const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const TensorEntry& t) { return t.name == name; });
+  return found == tensors.end() ? nullptr : &*found;
+}
+
 // The stored type of the head's weight, or of the embedding a tied head shares.
-DType head_dtype(const Plan& plan) {
+DType head_dtype(const Plan& plan, const std::vector<TensorEntry>& tensors) {
   if (!plan.graph || plan.graph->head.ops.empty()) return DType::bf16;
   const Graph& head = plan.graph->head;
-  const Checkpoint::Entry* entry = plan.checkpoint->find(head.tensors[head.ops.back().weight].name);
-  return entry ? entry->tensor.dtype : DType::bf16;
+  const TensorEntry* entry = find_tensor(tensors, head.tensors[head.ops.back().weight].name);
+  return entry ? entry->dtype : DType::bf16;
+}
+
+// Adds those that only the rewritten model has (an untied head, in the embedding's type).
+void add_rewritten(const Plan& plan, DType added_dtype, std::vector<TensorEntry>& tensors) {
+  if (!plan.output.rewritten) return;
+  std::set<std::string> names;
+  for (const TensorEntry& tensor : tensors) names.insert(tensor.name);
+  for (const SourceTensor& tensor : plan.output.rewritten->tensors())
+    if (!names.count(tensor.name)) tensors.push_back({tensor.name, added_dtype, tensor.shape});
 }
 
 }  // namespace
@@ -222,8 +248,9 @@ Result<Plan> make_plan(const Recipe& recipe, const RunOptions& options, bool pro
   const bool static_ranges = recipe.activations.bits < 16 && !recipe.activations.dynamic;
   const bool gathers = options.imatrix.empty() && solver->needs_importance && solver->needs_importance(solver_options);
   plan.calibrated = solver->needs_hessian || gathers || solver->needs_calibration || block_transforms || static_ranges;
-  VN_TRY(attach_graph(plan));
-  const DType added_dtype = head_dtype(plan);
+  VN_TRY(is_gguf_path(plan.checkpoint->folder()) ? attach_gguf(plan) : attach_graph(plan));
+  VN_ASSIGN(std::vector<TensorEntry> tensors, model_tensors(plan));
+  const DType added_dtype = head_dtype(plan, tensors);
   VN_TRY(rewrite_model(plan));
 
   VN_TRY(expand_layer_sets(plan.recipe, plan.graph ? plan.graph->layers : 0));
@@ -231,7 +258,7 @@ Result<Plan> make_plan(const Recipe& recipe, const RunOptions& options, bool pro
   plan.output.recipe_yaml = recipe.yaml();
   plan.output.max_shard_bytes = options.max_shard_bytes;
   const bool column_groups = solver->column_groups && solver->column_groups(solver_options);
-  const std::vector<TensorEntry> tensors = model_tensors(plan, added_dtype);
+  add_rewritten(plan, added_dtype, tensors);
   VN_ASSIGN(plan.output.weights, plan_weights(tensors, plan.graph ? &*plan.graph : nullptr, plan.recipe, column_groups,
                                               plan.output.ignored));
   if (std::none_of(plan.output.weights.begin(), plan.output.weights.end(),
@@ -243,18 +270,21 @@ Result<Plan> make_plan(const Recipe& recipe, const RunOptions& options, bool pro
   VN_ASSIGN(plan.container, choose_container(plan));
   VN_ASSIGN(plan.shards, place_tensors(*plan.container, plan.output));
 
-  plan.companions = companion_files(options.model);
+  VN_ASSIGN(plan.companions, companions_of(options.model, *plan.checkpoint));
   VN_ASSIGN(const Json config, plan.container->config(plan.output));
   plan.output_bytes = static_cast<std::int64_t>(dump_json(config).size() + 1 + plan.output.recipe_yaml.size());
   for (const PlannedShard& shard : plan.shards) plan.output_bytes += shard.plan.file_bytes();
-  if (plan.shards.size() > 1) plan.output_bytes += static_cast<std::int64_t>(shard_index(plan.shards).size());
-  for (const std::string& file : plan.companions) plan.output_bytes += file_bytes(options.model + "/" + file);
+  if (wants_index(plan)) plan.output_bytes += static_cast<std::int64_t>(shard_index(plan.shards).size());
+  for (const std::string& file : plan.companions.copied) plan.output_bytes += file_bytes(options.model + "/" + file);
+  for (const MadeFile& file : plan.companions.made) plan.output_bytes += static_cast<std::int64_t>(file.text.size());
 
   plan.memory_bytes = options.memory_bytes > 0 ? options.memory_bytes : available_bytes() / 4 * 3;
   VN_TRY(estimate_costs(plan, recipe.calibration.samples, recipe.calibration.ctx));
   if (probe) plan.seconds = probe_seconds(plan);
   return plan;
 }
+
+bool wants_index(const Plan& plan) { return plan.shards.size() > 1 && !plan.container->place; }
 
 std::string shard_index(const std::vector<PlannedShard>& shards) {
   Json map = Json::object();

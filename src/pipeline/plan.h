@@ -13,6 +13,7 @@
 #include "io/safetensors.h"
 #include "methods/method.h"
 #include "pipeline/importance.h"
+#include "pipeline/source_tensors.h"
 #include "vernier/recipe.h"
 
 namespace vernier {
@@ -24,10 +25,12 @@ struct RunOptions {
   std::string scratch;    // empty: OUT.run
   std::string imatrix;    // importance matrix; empty: none
   std::string device = "cpu";
-  std::int64_t memory_bytes = 0;  // 0: three quarters of what is available
-  std::int64_t max_shard_bytes = std::int64_t{4} << 30;
-  bool fresh = false;  // discard an earlier run's state and output
+  std::int64_t memory_bytes = 0;     // 0: three quarters of what is available
+  std::int64_t max_shard_bytes = 0;  // 0: usual_shard_bytes, or one GGUF file
+  bool fresh = false;                // discard an earlier run's state and output
 };
+
+constexpr std::int64_t usual_shard_bytes = std::int64_t{4} << 30;
 
 struct PlannedShard {
   std::string file;  // "model-00001-of-00003.safetensors", "model.gguf"
@@ -47,7 +50,7 @@ struct Plan {
   const ContainerDescriptor* container = nullptr;
   OutputPlan output;
   std::vector<PlannedShard> shards;
-  std::vector<std::string> companions;
+  Companions companions;
   std::vector<std::string> notes;  // choices and warnings worth printing
   bool calibrated = false;
   Importance importance;          // from options.imatrix
@@ -67,6 +70,7 @@ struct Plan {
 Result<Plan> make_plan(const Recipe& recipe, const RunOptions& options, bool probe = true);
 // Tensors in output order, cut into files of at most max_shard_bytes.
 Result<std::vector<PlannedShard>> place_tensors(const ContainerDescriptor& container, const OutputPlan& output);
+bool wants_index(const Plan& plan);  // whether its files are shards that an index lists
 // model.safetensors.index.json of the output.
 std::string shard_index(const std::vector<PlannedShard>& shards);
 Json plan_json(const Plan& plan);

@@ -3,18 +3,17 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
-#include <utility>
 
 #include "base/fail.h"
 #include "base/interrupt.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/progress.h"
-#include "formats/range.h"
 #include "io/files.h"
 #include "pipeline/output_folder.h"
 #include "pipeline/plan.h"
 #include "pipeline/plan_weights.h"
-#include "tensor/convert.h"
+#include "pipeline/weight_mover.h"
 
 namespace vernier {
 namespace {
@@ -31,101 +30,83 @@ std::string own_head(const ModelGraph& graph) {
   return {};
 }
 
-Result<WeightPlan> plan_weight(const ModelSource& source, const Checkpoint& checkpoint, const SourceTensor& tensor,
-                               std::string_view container, const GridSpec* head) {
-  WeightPlan weight;
-  weight.name = tensor.name;
-  weight.shape = tensor.shape;
-  if (const Checkpoint::Entry* stored = checkpoint.find(tensor.name)) weight.dtype = stored->tensor.dtype;
-  if (tensor.shape.rank() != 2) return weight;
-  weight.grid = tensor.grid;
-  weight.column_groups = tensor.column_groups;
-  weight.activation = source.activation(tensor.name);
-  // Kernels quantize inputs to -127 .. 127; other containers use -128, too.
-  if (weight.activation && container == "vernier") weight.activation->full_range = false;
-  if (weight.grid) return weight;
-  if (!checkpoint.find(tensor.name))
-    return with_hint(fail(ErrorCode::unsupported, "{}: {} is stored as {}, whose codes cannot be taken out",
-                          source.path(), tensor.name, tensor.format),
-                     "repack the model it was made from");
-  if (head) weight.grid = *head;
-  return weight;
-}
-
-constexpr std::int64_t rows_at_once = 4096;  // decoded to floats
-
-// Rounded to nearest, a run of rows at a time. Not for grids per tensor.
-Result<GridPart> round_matrix(const WeightMatrix& matrix, const GridSpec& spec, const std::string& name) {
-  GridPart part{.rows = matrix.rows(), .cols = matrix.cols()};
-  VN_ASSIGN(part.grid, make_grid(spec));
-  VN_ASSIGN(const auto range, make_range({}));
-  VN_ASSIGN(const MethodDescriptor* rtn, find_method("rtn"));
-  VN_ASSIGN(const Options options, resolve_options(*rtn, {}));
-  const auto solver = rtn->make_solver(options);
-  for (std::int64_t first = 0; first < part.rows; first += rows_at_once) {
-    Tensor values(DType::f32, Shape{std::min(rows_at_once, part.rows - first), part.cols});
-    matrix.decode_rows(first, values.shape()[0], values.as<float>().data());
-    SolveInput input;
-    input.name = fmt::format("{} from row {} on", name, first);
-    input.weight = std::as_const(values).matrix();
-    input.grid = part.grid;
-    input.range = range.get();
-    SolveReport report;
-    VN_ASSIGN(const GridPart rows, solver->solve(input, report));
-    part.codes.insert(part.codes.end(), rows.codes.begin(), rows.codes.end());
-    part.params.insert(part.params.end(), rows.params.begin(), rows.params.end());
-  }
-  return part;
-}
-
-constexpr std::size_t bytes_at_once = std::size_t{16} << 20;  // copied
-
-Status write_weight(const Plan& plan, const ModelSource& source, const SourceTensor& tensor, const WeightPlan& weight,
-                    OutputFolder& output) {
-  const std::vector<TensorEntry> entries = plan.container->layout(weight);
-  if (!weight.grid) {
-    VN_ASSIGN(const TensorView view, plan.checkpoint->view(weight.name));
-    std::optional<Tensor> rewritten;
-    if (plan.container->rewrite) {
-      VN_ASSIGN(rewritten, plan.container->rewrite(weight, view));
-    }
-    if (rewritten) return output.write(entries[0].name, std::as_const(*rewritten).bytes());
-    const auto& file = plan.checkpoint->files()[plan.checkpoint->find(weight.name)->file];
-    for (std::size_t at = 0; at < view.bytes.size(); at += bytes_at_once) {
-      const auto piece = view.bytes.subspan(at, std::min(bytes_at_once, view.bytes.size() - at));
-      VN_TRY(output.write_part(entries[0].name, static_cast<std::int64_t>(at), piece));
-      file->release(piece);  // mapped pages count as resident until then
-    }
-    return {};
-  }
-  if (tensor.grid && source.container() == plan.container->name) {
-    for (const TensorEntry& entry : entries) {
-      VN_ASSIGN(const TensorView view, plan.checkpoint->view(entry.name));
-      VN_TRY(output.write(entry.name, view.bytes));
-      plan.checkpoint->release(entry.name);
-    }
-    return {};
-  }
-  VN_ASSIGN(const auto matrix, source.matrix(weight.name));
-  VN_ASSIGN(const GridPart part,
-            tensor.grid ? source.part(weight.name) : round_matrix(*matrix, *weight.grid, weight.name));
-  VN_ASSIGN(const auto stored, plan.container->encode(weight, part));
-  for (std::size_t i = 0; i < entries.size(); ++i) VN_TRY(output.write(entries[i].name, stored[i].bytes()));
-  return {};
-}
-
 struct Repacking {
   std::unique_ptr<ModelSource> source;
   Plan plan;  // without shards
+  std::vector<Move> moves;
+  RoundingOptions rounding;
 };
+
+// A grid that stands for a form nobody can take apart, to find the nearest to.
+GridSpec grid_of_size(const SourceTensor& tensor) {
+  const std::int64_t bits = 8 * tensor.stored_bytes / std::max<std::int64_t>(1, tensor.shape.elements());
+  return {"int", static_cast<int>(std::clamp<std::int64_t>(bits, 2, 8)), true, 0, DType::f16};
+}
+
+Status plan_weight(const RepackOptions& options, const SourceTensor& tensor, WeightPlan& weight, Move& move,
+                   const Repacking& repacking) {
+  const ModelSource& source = *repacking.source;
+  if (tensor.shape.rank() != 2) return {};
+  weight.grid = move.from = tensor.grid;
+  weight.column_groups = tensor.column_groups;
+  weight.activation = source.activation(tensor.name);
+  // Kernels quantize inputs to -127 .. 127; other containers use -128, too.
+  if (weight.activation && options.container == "vernier") weight.activation->full_range = false;
+  if (weight.grid || tensor.dtype) return {};
+  if (!repacking.rounding.allowed)
+    return with_hint(fail(ErrorCode::unsupported, "{}: {} is stored as {}, whose codes cannot be taken out",
+                          source.path(), tensor.name, tensor.format),
+                     "convert the model it was made from, or round its values with convert --requantize");
+  weight.grid = grid_of_size(tensor);
+  return {};
+}
+
+// The grids that a recipe gives the floats of a model; the moves say that they are rounded.
+Status select_floats(std::span<const TensorEntry> tensors, Repacking& repacking) {
+  const Recipe& recipe = *repacking.rounding.recipe;
+  std::vector<std::string> unused;
+  VN_ASSIGN(const auto chosen, plan_weights(tensors, &repacking.source->graph(), recipe, false, unused));
+  for (std::size_t i = 0; i < chosen.size(); ++i) {
+    if (!chosen[i].grid) continue;
+    repacking.plan.output.weights[i].grid = chosen[i].grid;
+    repacking.moves[i] = {std::nullopt, true, range_spec(weight_spec_for(recipe, chosen[i].name))};
+  }
+  return {};
+}
+
+Status plan_weights_of(const RepackOptions& options, Repacking& repacking) {
+  const ModelSource& source = *repacking.source;
+  OutputPlan& output = repacking.plan.output;
+  const std::string head = options.head_bits > 0 ? own_head(source.graph()) : std::string();
+  if (options.head_bits > 0 && head.empty())
+    log_warn("{}: the head shares the embedding's weight, which stays in float", options.model);
+  VN_ASSIGN(const std::vector<TensorEntry> tensors, source_tensors(source));
+  bool quantized = false;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    WeightPlan weight{.name = tensors[i].name, .shape = tensors[i].shape, .dtype = tensors[i].dtype};
+    Move move;
+    VN_TRY(plan_weight(options, source.tensors()[i], weight, move, repacking));
+    quantized = quantized || weight.grid;
+    if (weight.name == head && !weight.grid) {
+      weight.grid = GridSpec{"int", options.head_bits, true, 0, DType::bf16};
+      move.round = true;
+    }
+    output.weights.push_back(std::move(weight));
+    repacking.moves.push_back(std::move(move));
+  }
+  if (quantized || !repacking.rounding.allowed) return {};
+  if (!repacking.rounding.recipe)
+    return with_hint(fail(ErrorCode::invalid, "{}: a model of floats, and no grid to round it to", options.model),
+                     "name one: --grid q8_0");
+  return select_floats(tensors, repacking);
+}
 
 // What will be written, before the container is asked whether it holds it.
 Result<Repacking> plan_repacking(const RepackOptions& options) {
   VN_ASSIGN(auto source, open_model(options.model));
-  if (source->container() == "gguf")
-    return with_hint(fail(ErrorCode::unsupported, "{}: GGUF files are not repacked", options.model),
-                     "they run as they are: vernier run");
-  Repacking result{std::move(source), {}};
+  Repacking result{std::move(source), {}, {}, options.rounding};
+  if (Recipe* recipe = result.rounding.recipe ? &*result.rounding.recipe : nullptr)
+    VN_TRY(expand_layer_sets(*recipe, result.source->graph().layers));
   Plan& plan = result.plan;
   plan.options.model = options.model;
   plan.options.out = options.out;
@@ -136,52 +117,34 @@ Result<Repacking> plan_repacking(const RepackOptions& options) {
                 plan.container->name);
   plan.output.checkpoint = plan.checkpoint.get();
   plan.output.max_shard_bytes = options.max_shard_bytes;
-  plan.companions = companion_files(options.model);
-  std::erase(plan.companions, "recipe.yaml");  // written below, from what the source says
+  VN_ASSIGN(plan.companions, companions_of(options.model, *plan.checkpoint));
+  std::erase(plan.companions.copied, "recipe.yaml");  // written below, from what the source says
   if (const std::string recipe = options.model + "/recipe.yaml"; file_exists(recipe)) {
     VN_ASSIGN(plan.output.recipe_yaml, read_text_file(recipe));
   } else {
     plan.output.recipe_yaml = fmt::format("# repacked from {}\n", result.source->container());
   }
-
-  const GridSpec head_grid{"int", options.head_bits, true, 0, DType::bf16};
-  const std::string head = options.head_bits > 0 ? own_head(result.source->graph()) : std::string();
-  if (options.head_bits > 0 && head.empty())
-    log_warn("{}: the head shares the embedding's weight, which stays in float", options.model);
-  for (const SourceTensor& tensor : result.source->tensors()) {
-    VN_ASSIGN(WeightPlan weight, plan_weight(*result.source, *plan.checkpoint, tensor, options.container,
-                                             tensor.name == head ? &head_grid : nullptr));
-    plan.output.weights.push_back(std::move(weight));
-  }
-  plan.output.ignored = unquantized_linears(plan.output.weights, &result.source->graph());
+  VN_TRY(plan_weights_of(options, result));
   if (plan.container->prepare) plan.container->prepare(plan.output);
   return result;
 }
 
-}  // namespace
-
-Result<std::vector<Refusal>> repack_refusals(const RepackOptions& options) {
-  VN_ASSIGN(const Repacking repacking, plan_repacking(options));
-  const Plan& plan = repacking.plan;
+// Gives every quantized weight its grid in the container; what has none is refused.
+Result<std::vector<Refusal>> settle_grids(Repacking& repacking) {
+  OutputPlan& output = repacking.plan.output;
+  TargetGrids grids(*repacking.plan.container, output);
   std::vector<Refusal> refusals;
-  OutputPlan one = plan.output;  // with one quantized weight at a time
-  for (WeightPlan& weight : one.weights) weight.grid.reset();
-  for (std::size_t i = 0; i < one.weights.size(); ++i) {
-    const WeightPlan plain = std::exchange(one.weights[i], plan.output.weights[i]);
-    const WeightPlan& weight = one.weights[i];
-    if (weight.grid) {
-      if (const Status status = plan.container->accepts(one); !status.ok()) {
-        // The table has tensor and grid in columns of their own.
-        std::string reason = status.error().message;
-        for (const std::string& known : {weight.grid->text() + ": ", weight.name + ": "})
-          if (const auto at = reason.find(known); at != std::string::npos) reason.erase(0, at + known.size());
-        refusals.push_back({weight.name, weight.grid->text(), std::move(reason)});
-      }
-    }
-    one.weights[i] = plain;
+  for (std::size_t i = 0; i < output.weights.size(); ++i) {
+    WeightPlan& weight = output.weights[i];
+    if (!weight.grid) continue;
+    if (const Status status = grids.settle(i, repacking.rounding, weight, repacking.moves[i]); !status.ok())
+      refusals.push_back({weight.name, weight.grid->text(), status.error().message});
   }
+  output.ignored = unquantized_linears(output.weights, &repacking.source->graph());
   return refusals;
 }
+
+}  // namespace
 
 Result<RepackResult> repack(const RepackOptions& options) {
   const auto begin = std::chrono::steady_clock::now();
@@ -189,8 +152,9 @@ Result<RepackResult> repack(const RepackOptions& options) {
     return with_hint(fail(ErrorCode::exists, "{}: exists already", options.out), "choose another folder with -o");
   VN_ASSIGN(Repacking repacking, plan_repacking(options));
   Plan& plan = repacking.plan;
-  const ModelSource* const source = repacking.source.get();
   RepackResult result;
+  VN_ASSIGN(result.refused, settle_grids(repacking));
+  if (!result.refused.empty()) return result;
   for (const WeightPlan& weight : plan.output.weights) (weight.grid ? result.quantized : result.copied) += 1;
   VN_TRY(plan.container->accepts(plan.output));
   VN_ASSIGN(plan.shards, place_tensors(*plan.container, plan.output));
@@ -198,10 +162,16 @@ Result<RepackResult> repack(const RepackOptions& options) {
   VN_ASSIGN(OutputFolder output, OutputFolder::open(plan));
   Progress progress(options.container == "vernier" ? "pack" : "convert",
                     static_cast<double>(plan.output.weights.size()));
+  WeightMover mover(plan, *repacking.source, output);
   for (std::size_t i = 0; i < plan.output.weights.size(); ++i) {
     const WeightPlan& weight = plan.output.weights[i];
+    const SourceTensor& tensor = repacking.source->tensors()[i];
     VN_TRY(check_interrupt());
-    VN_TRY(write_weight(plan, *source, source->tensors()[i], weight, output));
+    VN_ASSIGN(const double error, mover.write(tensor, weight, repacking.moves[i]));
+    if (repacking.moves[i].round)
+      result.rounded.push_back(
+          {weight.name, tensor.format, weight.grid ? weight.grid->text() : std::string(name(weight.dtype)), error});
+    trim_heap();
     progress.advance(1, weight.name);
   }
   VN_TRY(output.finish(plan));

@@ -40,7 +40,7 @@ class Stream {
   Status quantize_data_free(WeightPlan& weight, std::vector<TensorRecord>& records);
   Status copy(const WeightPlan& weight);
   // Whether the transforms of whole models may have changed the tensor: then it is read through them.
-  bool rewritten(const std::string& name) const { return rewritten_.contains(name); }
+  bool rewritten(const std::string& name) const { return rewritten_.contains(name) || !plan_.checkpoint->find(name); }
   Status copy_rewritten(const WeightPlan& weight);
   Result<Tensor> float_values(const WeightPlan& weight) const;
   // A tensor in its planned type, as the container stores it.

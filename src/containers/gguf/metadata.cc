@@ -9,8 +9,9 @@
 #include "base/fail.h"
 #include "containers/gguf/names.h"
 #include "formats/gguf/block_type.h"
-#include "io/files.h"
+#include "io/gguf/checkpoint.h"
 #include "io/tokenizer/gguf_export.h"
+#include "tensor/mapped_file.h"
 
 namespace vernier::container_gguf {
 namespace {
@@ -21,7 +22,20 @@ constexpr std::pair<std::string_view, std::int64_t> file_types[] = {
     {"q5_1", 9},    {"q2_k", 10},   {"q3_k", 12}, {"q4_k", 15},  {"q5_k", 17},  {"q6_k", 18},
     {"iq4_nl", 25}, {"iq4_xs", 30}, {"bf16", 32}, {"tq1_0", 36}, {"tq2_0", 37}, {"mxfp4", 38}};
 
-std::int64_t file_type(const std::map<std::string, std::int64_t>& elements) {
+std::string_view type_name(DType dtype) {
+  for (const GgufType& type : kGgufTypes)
+    if (type.dtype == dtype) return type.name;
+  return "";
+}
+
+std::int64_t file_type(const OutputPlan& plan) {
+  std::map<std::string, std::int64_t> elements;
+  for (const WeightPlan& weight : plan.weights) {
+    const std::string type = !weight.grid                   ? std::string(type_name(weight.dtype))
+                             : weight.grid->format == "int" ? fmt::format("q{}_0", weight.grid->bits)
+                                                            : weight.grid->format;
+    elements[type] += weight.shape.elements();
+  }
   const auto most = std::max_element(elements.begin(), elements.end(),
                                      [](const auto& a, const auto& b) { return a.second < b.second; });
   for (const auto& [name, number] : file_types)
@@ -61,6 +75,44 @@ double theta_of(const ConfigReader& config, double fallback) {
 // What a family means where config.json is silent, read back from the graph or known of it.
 constexpr double default_theta(std::string_view type) { return type == "mixtral" ? 1e6 : 10000; }
 
+// rope_freqs.weight: by what every frequency is divided.
+void add_factors(const ConfigReader& config, const ModelGraph& graph, double theta, GgufHeaderWriter& out) {
+  std::vector<float> factors;
+  if (const Json* found = config.find("rope_scaling"); found && found->contains("factors"))
+    factors = found->at("factors").get<std::vector<float>>();  // those of a GGUF file
+  const std::vector<float>& frequency = rotary(graph)->rope.inverse_frequency;
+  const auto half = static_cast<double>(frequency.size());
+  for (std::size_t j = factors.size(); j < frequency.size(); ++j)
+    factors.push_back(static_cast<float>(std::pow(theta, -static_cast<double>(j) / half) / frequency[j]));
+  std::string bytes(factors.size() * sizeof(float), '\0');
+  std::memcpy(bytes.data(), factors.data(), bytes.size());
+  out.small_tensor({"rope_freqs.weight", find_gguf_type("f32"), Shape{static_cast<std::int64_t>(factors.size())}},
+                   bytes);
+}
+
+// What the file at `path` says, in its order, but for what is another's in the new file.
+Status copy_metadata(const OutputPlan& plan, const std::string& path, GgufHeaderWriter& out) {
+  VN_ASSIGN(const auto file, MappedFile::open(path));
+  VN_ASSIGN(const GgufHeader header, parse_gguf(file->bytes(), path));
+  std::vector<std::pair<std::string_view, const GgufValue*>> values;
+  for (const auto& [key, value] : header.metadata) values.emplace_back(key, &value);
+  std::sort(values.begin(), values.end(),
+            [](const auto& a, const auto& b) { return a.second->bytes().data() < b.second->bytes().data(); });
+  for (const auto& [key, value] : values) {
+    if (key.starts_with("split.") || key == "general.alignment") continue;
+    if (key == "general.file_type")
+      out.u32(key, file_type(plan));
+    else
+      out.value(key, *value);
+  }
+  const ConfigReader config(plan.config(), path);
+  const std::string type = scaling_type(config);
+  if (type != "llama3" && type != "factors") return {};
+  VN_ASSIGN(const ModelGraph graph, build_model_graph(plan.config(), path));
+  add_factors(config, graph, theta_of(config, 10000), out);
+  return {};
+}
+
 class MetadataWriter {
  public:
   MetadataWriter(const OutputPlan& plan, const ModelGraph& graph, GgufHeaderWriter& out)
@@ -74,26 +126,16 @@ class MetadataWriter {
     out_.text("general.architecture", architecture_);
     out_.text("general.type", "model");
     out_.u32("general.quantization_version", 2);
-    std::map<std::string, std::int64_t> elements;
+    out_.u32("general.file_type", file_type(plan_));
     std::int64_t rows = 0;
-    for (const WeightPlan& weight : plan_.weights) {
-      std::string type = weight.grid ? weight.grid->format : std::string(find_dtype(weight.dtype));
-      elements[weight.grid && weight.grid->format == "int" ? fmt::format("q{}_0", weight.grid->bits) : type] +=
-          weight.shape.elements();
+    for (const WeightPlan& weight : plan_.weights)
       if (weight.name == "model.embed_tokens.weight") rows = weight.shape[0];
-    }
-    out_.u32("general.file_type", file_type(elements));
     VN_TRY(sizes(rows));
     VN_TRY(positions());
     return add_gguf_tokenizer(plan_.checkpoint->folder(), rows, out_);
   }
 
  private:
-  static std::string_view find_dtype(DType dtype) {
-    for (const GgufType& type : kGgufTypes)
-      if (type.dtype == dtype) return type.name;
-    return "";
-  }
   std::string key(std::string_view name) const { return fmt::format("{}.{}", architecture_, name); }
 
   Status sizes(std::int64_t rows) {
@@ -145,15 +187,7 @@ class MetadataWriter {
       return {};
     }
     if (type == "llama3" || type == "factors") {
-      const std::vector<float>& frequency = rotary(graph_)->rope.inverse_frequency;
-      const auto half = static_cast<std::int64_t>(frequency.size());
-      std::vector<float> factors;
-      for (std::int64_t j = 0; j < half; ++j)
-        factors.push_back(
-            static_cast<float>(std::pow(theta, -static_cast<double>(j) / static_cast<double>(half)) / frequency[j]));
-      std::string bytes(factors.size() * sizeof(float), '\0');
-      std::memcpy(bytes.data(), factors.data(), bytes.size());
-      out_.small_tensor({"rope_freqs.weight", find_gguf_type("f32"), Shape{half}}, bytes);
+      add_factors(config_, graph_, theta, out_);
       return {};
     }
     const double context = scaling_number(config_, "original_max_position_embeddings", 0);
@@ -178,6 +212,7 @@ class MetadataWriter {
 }  // namespace
 
 Status add_metadata(const OutputPlan& plan, GgufHeaderWriter& out) {
+  if (const std::string& path = plan.checkpoint->folder(); is_gguf_path(path)) return copy_metadata(plan, path, out);
   VN_ASSIGN(const ModelGraph graph, build_model_graph(plan.config(), plan.checkpoint->folder() + "/config.json"));
   return MetadataWriter(plan, graph, out).write();
 }

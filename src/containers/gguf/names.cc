@@ -112,6 +112,25 @@ std::optional<StoredName> stored_name(std::string_view logical) {
   return std::nullopt;
 }
 
+std::pair<std::int64_t, std::size_t> file_order(std::string_view stored) {
+  std::string_view name = stored;
+  const std::size_t bias = take_kind(name) == ".bias" ? 1 : 0;
+  if (name == model_names[0].stored) return {-1, bias};
+  if (!name.starts_with(stored_layer)) return {INT64_MAX, 2 * (name == "output") + bias};
+  name.remove_prefix(stored_layer.size());
+  const std::int64_t layer = take_number(name).value_or(INT64_MAX);
+  std::size_t place = 0;
+  for (const NamePair& pair : layer_names) {
+    if (name == pair.stored) return {layer, 2 * place + bias};
+    ++place;
+  }
+  for (const NamePair& pair : expert_names) {
+    if (name.starts_with(pair.stored)) break;
+    ++place;
+  }
+  return {layer, 2 * place + bias};
+}
+
 std::int64_t interleaved_heads(const Json& config, std::string_view stored) {
   if (architecture_of(config) != "llama") return 0;
   std::string_view name = stored;

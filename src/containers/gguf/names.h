@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/json.h"
@@ -30,6 +31,10 @@ struct StoredName {
   std::int64_t expert = -1;
 };
 std::optional<StoredName> stored_name(std::string_view logical);
+
+// Where files written here have a tensor: the embedding, the layers, the final norm, the head; in a layer by kind.
+// Sorts a model's tensors alike whatever order they come in.
+std::pair<std::int64_t, std::size_t> file_order(std::string_view stored);
 
 // Heads whose rows are interleaved in files of this architecture (q and k of "llama", weights and biases): stored row
 // h d + 2 i + t is row h d + t d / 2 + i, for head h of d rows. 0 for all other tensors.

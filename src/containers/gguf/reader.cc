@@ -154,6 +154,7 @@ class TensorTable {
     if (place.type) {
       tensor.info.format = place.type->name;
       tensor.info.grid = place.type->spec();
+      tensor.info.dtype.reset();
       tensor.part = [place](const Checkpoint& from) { return part_of(from, place); };
     }
     if (place.type || place.expert >= 0 || place.heads > 0)

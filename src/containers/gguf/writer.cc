@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
 
 #include "base/fail.h"
 #include "containers/gguf/metadata.h"
 #include "containers/gguf/names.h"
 #include "formats/gguf/grid.h"
+#include "formats/gguf/twins.h"
 #include "tensor/convert.h"
 
 namespace vernier::container_gguf {
@@ -18,12 +18,11 @@ Error refuse(const WeightPlan& weight, std::string reason, std::string hint = {}
   return hint.empty() ? error : with_hint(std::move(error), std::move(hint));
 }
 
-// The block type of a grid: its own, or the one whose arithmetic is the same. Symmetric integers in groups of 32 under
-// a half scale are Q4_0, Q5_0 or Q8_0, code for code.
+// The block type of a grid: its own, or its twin.
 const BlockType* block_type_of(const GridSpec& grid) {
   if (const BlockType* type = find_block_type(grid.format)) return type;
-  if (grid.format != "int" || !grid.symmetric || grid.group != 32 || grid.scale_dtype != DType::f16) return nullptr;
-  return find_block_type(grid.bits == 4 ? "q4_0" : grid.bits == 5 ? "q5_0" : grid.bits == 8 ? "q8_0" : "");
+  const auto twin = twin_of(grid);
+  return twin ? find_block_type(twin->format) : nullptr;
 }
 
 const GgufType* plain_type(DType dtype) {
@@ -35,11 +34,6 @@ const GgufType* plain_type(DType dtype) {
 // llama.cpp wants vectors and routers in float.
 bool is_float32(const WeightPlan& weight) {
   return weight.shape.rank() == 1 || weight.name.ends_with(".block_sparse_moe.gate.weight");
-}
-
-const GgufType* type_of(const WeightPlan& weight) {
-  if (weight.grid) return find_gguf_type(block_type_of(*weight.grid)->name);
-  return is_float32(weight) ? plain_type(DType::f32) : plain_type(weight.dtype);
 }
 
 // The file's tensors hold an expert each until they are placed as stacks.
@@ -83,20 +77,12 @@ void reorder_rows(const std::byte* rows, std::int64_t count, std::int64_t row_by
     std::memcpy(out + place[r] * row_bytes, rows + r * row_bytes, static_cast<std::size_t>(row_bytes));
 }
 
-// An integer part as the blocks of the same codes.
-GridPart as_blocks(const GridPart& part, const BlockType& type) {
-  GridPart blocks = part;
-  blocks.grid = make_grid(type.spec()).value();
-  const std::size_t groups = part.params.size() / part.grid->params_per_group();
-  blocks.params.assign(groups * block_params, 1);
-  for (std::size_t g = 0; g < groups; ++g) {
-    blocks.params[g * block_params + block_d] = part.params[g * part.grid->params_per_group()];  // the scale
-    blocks.params[g * block_params + block_dmin] = 0;
-  }
-  return blocks;
-}
-
 }  // namespace
+
+const GgufType* type_of(const WeightPlan& weight) {
+  if (weight.grid) return find_gguf_type(block_type_of(*weight.grid)->name);
+  return is_float32(weight) ? plain_type(DType::f32) : plain_type(weight.dtype);
+}
 
 Status accepts(const OutputPlan& plan) {
   const std::string architecture = architecture_of(plan.config());
@@ -124,8 +110,7 @@ Result<std::vector<Tensor>> encode(const WeightPlan& plan, const GridPart& part)
                 plan.grid->text(), part.grid->spec().text(), part.rows, part.cols);
   const BlockType& type = *block_type_of(*plan.grid);
   VN_ASSIGN(const FormatDescriptor* format, find_format(type.name));
-  std::vector<Tensor> tensors =
-      plan.grid->format == type.name ? format->pack(part) : format->pack(as_blocks(part, type));
+  std::vector<Tensor> tensors = plan.grid->format == type.name ? format->pack(part) : format->pack(as_twin(part));
   if (plan.heads == 0) return tensors;
   Tensor ordered(DType::u8, tensors[0].shape());
   reorder_rows(tensors[0].bytes().data(), part.rows, tensors[0].shape()[1], plan.heads, ordered.bytes().data());
@@ -149,45 +134,6 @@ Result<std::optional<Tensor>> rewrite(const WeightPlan& weight, const TensorView
   reorder_rows(stored.bytes().data(), rows, static_cast<std::int64_t>(stored.bytes().size()) / rows, weight.heads,
                ordered.bytes().data());
   return std::optional<Tensor>(std::move(ordered));
-}
-
-// A stack of experts is one tensor of the file; its entries, one an expert, follow each other within it.
-Result<PlacedFile> place(const OutputPlan& plan) {
-  std::map<std::string, std::vector<const WeightPlan*>> parts;
-  std::vector<std::string> order;
-  for (const WeightPlan& weight : plan.weights) {
-    const StoredName stored = *stored_name(weight.name);
-    auto& experts = parts[stored.name];
-    if (experts.empty()) order.push_back(stored.name);
-    const std::size_t at = stored.expert < 0 ? 0 : static_cast<std::size_t>(stored.expert);
-    if (at > plan.weights.size()) return refuse(weight, "experts are not numbered from 0");
-    if (experts.size() <= at) experts.resize(at + 1);
-    experts[at] = &weight;
-  }
-  GgufHeaderWriter writer;
-  VN_TRY(add_metadata(plan, writer));
-  PlacedFile file{"model.gguf", {}};
-  for (const std::string& name : order) {
-    const auto& experts = parts[name];
-    if (std::find(experts.begin(), experts.end(), nullptr) != experts.end())
-      return fail(ErrorCode::mismatch, "container gguf: experts of {} are missing", name);
-    const bool stack = stored_name(experts[0]->name)->expert >= 0;
-    std::vector<std::int64_t> dims = experts[0]->shape.dims();
-    if (stack) dims.insert(dims.begin(), static_cast<std::int64_t>(experts.size()));
-    writer.tensor({name, type_of(*experts[0]), Shape(dims)});
-    std::int64_t begin = writer.tensors().back().offset - writer.small_bytes();
-    for (const WeightPlan* weight : experts) {
-      if (type_of(*weight) != type_of(*experts[0]) || weight->shape != experts[0]->shape)
-        return refuse(*weight, "experts of one stack must be of one type and shape");
-      TensorEntry entry = layout(*weight)[0];
-      entry.begin = begin;
-      begin += entry.bytes();
-      file.plan.entries.push_back(std::move(entry));
-    }
-  }
-  file.plan.header = writer.header();
-  file.plan.data_bytes = writer.data_bytes();
-  return file;
 }
 
 Result<Json> config(const OutputPlan& plan) {

@@ -4,6 +4,7 @@
 #include <unordered_set>
 
 #include "base/fail.h"
+#include "io/files.h"
 
 namespace vernier {
 namespace {
@@ -95,6 +96,13 @@ Result<std::vector<float>> read_rope_factors(const Part& part, const std::string
 }  // namespace
 
 bool is_gguf_path(const std::string& path) { return path.ends_with(suffix); }
+
+std::string gguf_in_folder(const std::string& folder) {
+  if (const std::string whole = folder + "/model.gguf"; file_exists(whole)) return whole;
+  for (const std::string& name : list_directory(folder))
+    if (name.starts_with("model-00001-of-") && name.ends_with(suffix)) return folder + "/" + name;
+  return {};
+}
 
 Result<std::unique_ptr<Checkpoint>> open_gguf_checkpoint(const std::string& path) {
   std::vector<Part> parts(1);

@@ -14,6 +14,8 @@
 namespace vernier {
 
 bool is_gguf_path(const std::string& path);  // by its suffix
+// The model.gguf of a folder, or the first part of a split one; "" where there is neither.
+std::string gguf_in_folder(const std::string& folder);
 
 Result<std::unique_ptr<Checkpoint>> open_gguf_checkpoint(const std::string& path);
 

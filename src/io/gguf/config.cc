@@ -1,6 +1,9 @@
 // config.json from GGUF metadata: "<architecture>.<key>" for the sizes, the tensor table for what only it tells (a
 // head of its own, biases).
 #include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <numbers>
 #include <unordered_map>
 
 #include "base/fail.h"
@@ -10,6 +13,24 @@ namespace vernier {
 namespace {
 
 constexpr std::string_view known_architectures = "llama, qwen2, qwen3";
+
+// The numbers that every published Llama 3.1 to 3.3 has beside its factor.
+constexpr std::int64_t llama3_low = 1, llama3_high = 4, llama3_context = 8192;
+
+// Whether `factors` are those numbers' with the last as the factor: then config.json can say so as other loaders read
+// it.
+bool is_llama3(const std::vector<float>& factors, double theta) {
+  const double factor = factors.back();
+  if (!(factor > 1)) return false;
+  for (std::size_t j = 0; j < factors.size(); ++j) {
+    const double frequency = std::pow(theta, -static_cast<double>(j) / static_cast<double>(factors.size()));
+    const double turns = double{llama3_context} * frequency / (2 * std::numbers::pi);
+    const double kept = std::clamp((turns - double{llama3_low}) / double{llama3_high - llama3_low}, 0.0, 1.0);
+    const double wanted = 1 / ((1 - kept) / factor + kept);
+    if (!(std::fabs(factors[j] - wanted) < 1e-4 * wanted)) return false;
+  }
+  return true;
+}
 
 class ConfigBuilder {
  public:
@@ -104,7 +125,20 @@ class ConfigBuilder {
     if (type != "qwen2") config_["attention_bias"] = biases;
     if (type == "llama") config_["mlp_bias"] = has_tensor("blk.0.ffn_gate.bias");
     config_["model_type"] = type;
+    std::string name = type;
+    name[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(name[0])));
+    config_["architectures"] = Json::array({name + "ForCausalLM"});
+    config_["torch_dtype"] = float_type();
     return {};
+  }
+
+  // The scales of blocks are halves.
+  const char* float_type() const {
+    bool blocks = false;
+    for (const auto& [name, tensor] : tensors_) blocks = blocks || !tensor->type->dtype;
+    const auto embedding = tensors_.find("token_embd.weight");
+    const auto dtype = embedding == tensors_.end() ? std::nullopt : embedding->second->type->dtype;
+    return blocks || dtype == DType::f16 ? "float16" : dtype == DType::bf16 ? "bfloat16" : "float32";
   }
 
   Status rope(const std::vector<float>& factors) {
@@ -118,7 +152,12 @@ class ConfigBuilder {
       if (static_cast<std::int64_t>(factors.size()) * 2 != head_dim_)
         return fail(ErrorCode::mismatch, "{}: tensor rope_freqs.weight has {} values, wanted {}", metadata_.where(),
                     factors.size(), head_dim_ / 2);
-      config_["rope_scaling"] = Json{{"rope_type", "factors"}, {"factors", factors}};
+      config_["rope_scaling"] = is_llama3(factors, theta) ? Json{{"rope_type", "llama3"},
+                                                                 {"factor", factors.back()},
+                                                                 {"low_freq_factor", llama3_low},
+                                                                 {"high_freq_factor", llama3_high},
+                                                                 {"original_max_position_embeddings", llama3_context}}
+                                                          : Json{{"rope_type", "factors"}, {"factors", factors}};
     } else if (type == "linear" || (type == "none" && factor != 1)) {
       config_["rope_scaling"] = Json{{"rope_type", "linear"}, {"factor", factor}};
     } else if (type == "yarn") {

@@ -39,6 +39,9 @@ class GgufValue {
   std::vector<double> numbers() const;
   bool flag() const { return bytes_[0] != std::byte{0}; }
 
+  GgufKind element() const { return element_; }                // of an array; else kind()
+  std::span<const std::byte> bytes() const { return bytes_; }  // of the elements, as they lie in the file
+
  private:
   GgufKind kind_, element_;  // element_: kind_ itself unless an array
   std::int64_t count_;

@@ -39,9 +39,19 @@ void GgufHeaderWriter::text(std::string_view name, std::string_view value) {
   string(value);
 }
 
+void GgufHeaderWriter::u16(std::string_view name, std::int64_t value) {
+  key(name, GgufKind::u16);
+  number(static_cast<std::uint16_t>(value));
+}
+
 void GgufHeaderWriter::u32(std::string_view name, std::int64_t value) {
   key(name, GgufKind::u32);
   number(static_cast<std::uint32_t>(value));
+}
+
+void GgufHeaderWriter::i32(std::string_view name, std::int64_t value) {
+  key(name, GgufKind::i32);
+  number(static_cast<std::int32_t>(value));
 }
 
 void GgufHeaderWriter::f32(std::string_view name, double value) {
@@ -73,6 +83,15 @@ void GgufHeaderWriter::i32s(std::string_view name, const std::vector<std::int32_
   number(static_cast<std::uint32_t>(GgufKind::i32));
   number<std::uint64_t>(values.size());
   for (std::int32_t value : values) number(value);
+}
+
+void GgufHeaderWriter::value(std::string_view name, const GgufValue& value) {
+  key(name, value.kind());
+  if (value.is_array()) {
+    number(static_cast<std::uint32_t>(value.element()));
+    number(static_cast<std::uint64_t>(value.count()));
+  }
+  metadata_.append(reinterpret_cast<const char*>(value.bytes().data()), value.bytes().size());
 }
 
 void GgufHeaderWriter::tensor(GgufTensor tensor) {

@@ -15,12 +15,15 @@ constexpr std::int64_t gguf_alignment = 32;  // what files without general.align
 class GgufHeaderWriter {
  public:
   void text(std::string_view key, std::string_view value);
+  void u16(std::string_view key, std::int64_t value);
   void u32(std::string_view key, std::int64_t value);
+  void i32(std::string_view key, std::int64_t value);
   void f32(std::string_view key, double value);
   void flag(std::string_view key, bool value);
   void strings(std::string_view key, const std::vector<std::string>& values);
   void f32s(std::string_view key, const std::vector<float>& values);
   void i32s(std::string_view key, const std::vector<std::int32_t>& values);
+  void value(std::string_view key, const GgufValue& value);  // of another file
   // Offsets are set here: tensors follow each other, each on a multiple of gguf_alignment.
   void tensor(GgufTensor tensor);
   // A tensor whose bytes header() ends with; before all others.

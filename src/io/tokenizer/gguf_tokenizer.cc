@@ -92,9 +92,8 @@ JsonTree pretokenizer_of(const WordRule& rule) {
             {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}}}}};
 }
 
-Result<std::unique_ptr<Tokenizer>> make_byte_pairs(const GgufReader& metadata) {
-  VN_ASSIGN(const Vocabulary vocabulary, read_vocabulary(metadata));
-  VN_ASSIGN(const auto merges, metadata.strings("tokenizer.ggml.merges"));
+// The rule that the file names.
+Result<const WordRule*> word_rule(const GgufReader& metadata) {
   VN_ASSIGN(const std::string pre, metadata.text("tokenizer.ggml.pre", "default"));
   const auto rule =
       std::find_if(std::begin(word_rules), std::end(word_rules), [&](const WordRule& r) { return r.name == pre; });
@@ -105,6 +104,27 @@ Result<std::unique_ptr<Tokenizer>> make_byte_pairs(const GgufReader& metadata) {
                           metadata.where(), pre),
                      fmt::format("known are {}", known));
   }
+  return rule;
+}
+
+// What puts `bos` in front of a text.
+JsonTree post_processor_of(const std::string& bos, TokenId id) {
+  const auto special = [&](int type) { return JsonTree{{"SpecialToken", {{"id", bos}, {"type_id", type}}}}; };
+  const auto text = [](const char* name, int type) {
+    return JsonTree{{"Sequence", {{"id", name}, {"type_id", type}}}};
+  };
+  return {
+      {"type", "TemplateProcessing"},
+      {"single", JsonTree::array({special(0), text("A", 0)})},
+      {"pair", JsonTree::array({special(0), text("A", 0), special(1), text("B", 1)})},
+      {"special_tokens", {{bos, {{"id", bos}, {"ids", JsonTree::array({id})}, {"tokens", JsonTree::array({bos})}}}}}};
+}
+
+// A tokenizer.json of the file's pieces, merges and word rule.
+Result<JsonTree> tokenizer_json(const GgufReader& metadata) {
+  VN_ASSIGN(const Vocabulary vocabulary, read_vocabulary(metadata));
+  VN_ASSIGN(const auto merges, metadata.strings("tokenizer.ggml.merges"));
+  VN_ASSIGN(const WordRule* rule, word_rule(metadata));
   JsonTree vocab = JsonTree::object(), added = JsonTree::array();
   for (std::size_t id = 0; id < vocabulary.tokens.size(); ++id) {
     const std::string token = sanitize_utf8(vocabulary.tokens[id]);
@@ -121,17 +141,39 @@ Result<std::unique_ptr<Tokenizer>> make_byte_pairs(const GgufReader& metadata) {
                      {"normalized", false},
                      {"special", type != piece_user}});
   }
-  const JsonTree root{{"model",
-                       {{"type", "BPE"},
-                        {"vocab", std::move(vocab)},
-                        {"merges", std::vector<std::string>(merges.begin(), merges.end())},
-                        {"ignore_merges", rule->whole_words}}},
-                      {"normalizer", rule->compose ? JsonTree{{"type", "NFC"}} : JsonTree()},
-                      {"pre_tokenizer", pretokenizer_of(*rule)},
-                      {"decoder", {{"type", "ByteLevel"}}},
-                      {"added_tokens", std::move(added)}};
+  JsonTree bytes{{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}};
+  JsonTree root{{"version", "1.0"},
+                {"truncation", nullptr},
+                {"padding", nullptr},
+                {"added_tokens", std::move(added)},
+                {"normalizer", rule->compose ? JsonTree{{"type", "NFC"}} : JsonTree()},
+                {"pre_tokenizer", pretokenizer_of(*rule)},
+                {"post_processor", nullptr},
+                {"decoder", std::move(bytes)},
+                {"model",
+                 {{"type", "BPE"},
+                  {"dropout", nullptr},
+                  {"unk_token", nullptr},
+                  {"continuing_subword_prefix", nullptr},
+                  {"end_of_word_suffix", nullptr},
+                  {"fuse_unk", false},
+                  {"byte_fallback", false},
+                  {"ignore_merges", rule->whole_words},
+                  {"vocab", std::move(vocab)},
+                  {"merges", std::vector<std::string>(merges.begin(), merges.end())}}}};
+  VN_ASSIGN(const auto bos, special_id(metadata, "bos", vocabulary.tokens.size()));
+  VN_ASSIGN(const bool add_bos, metadata.flag("tokenizer.ggml.add_bos_token", rule->add_bos));
+  if (bos && add_bos)
+    root["post_processor"] = post_processor_of(sanitize_utf8(vocabulary.tokens[static_cast<std::size_t>(*bos)]), *bos);
+  return root;
+}
+
+Result<std::unique_ptr<Tokenizer>> make_byte_pairs(const GgufReader& metadata) {
+  VN_ASSIGN(const JsonTree root, tokenizer_json(metadata));
+  VN_ASSIGN(const WordRule* rule, word_rule(metadata));
   VN_ASSIGN(auto tokenizer, make_hf_tokenizer(root, metadata.where() + ": tokenizer"));
-  VN_TRY(set_special_tokens(metadata, vocabulary.tokens.size(), rule->add_bos, *tokenizer));
+  VN_ASSIGN(const auto tokens, metadata.strings("tokenizer.ggml.tokens"));
+  VN_TRY(set_special_tokens(metadata, tokens.size(), rule->add_bos, *tokenizer));
   return tokenizer;
 }
 
@@ -170,6 +212,11 @@ Result<std::string> gguf_sentencepiece_model(const GgufReader& metadata) {
   normalizer.number(5, 1);
   model.bytes(3, normalizer.text());
   return model.text();
+}
+
+Result<std::string> gguf_tokenizer_json(const GgufReader& metadata) {
+  VN_ASSIGN(const JsonTree root, tokenizer_json(metadata));
+  return root.dump(1) + "\n";
 }
 
 Result<std::unique_ptr<Tokenizer>> parse_gguf_tokenizer(const GgufReader& metadata) {

@@ -15,6 +15,8 @@ Result<std::unique_ptr<Tokenizer>> parse_gguf_tokenizer(const GgufReader& metada
 
 // A SentencePiece model (tokenizer.model) of the file's pieces, scores and types.
 Result<std::string> gguf_sentencepiece_model(const GgufReader& metadata);
+// A tokenizer.json of the file's pieces, merges and word rule.
+Result<std::string> gguf_tokenizer_json(const GgufReader& metadata);
 
 // The file's chat template, and the texts of its BOS and EOS ("" where it has none).
 struct GgufChat {
