@@ -16,8 +16,9 @@ using testing::run_vernier;
 class TargetSize : public ::testing::Test {
  protected:
   void SetUp() override {
-    const Outcome made = run_vernier({"make-model", "--hidden", "64", "--layers", "2", "--intermediate", "160", "--heads",
-                                      "4", "--kv-heads", "2", "--vocab", "300", "--seed", "5", "-o", model_});
+    const Outcome made =
+        run_vernier({"make-model", "--hidden", "64", "--layers", "2", "--intermediate", "160", "--heads", "4",
+                     "--kv-heads", "2", "--vocab", "300", "--seed", "5", "-o", model_});
     ASSERT_EQ(made.exit_code, 0) << made.err;
   }
   Outcome run(const std::string& command, const std::string& out, std::vector<std::string> more) const {
@@ -31,7 +32,9 @@ class TargetSize : public ::testing::Test {
     EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
     return parse_json(outcome.out, out).value();
   }
-  std::string weights(const std::string& out) const { return testing::read_file(dir_.path(out) + "/model.safetensors"); }
+  std::string weights(const std::string& out) const {
+    return testing::read_file(dir_.path(out) + "/model.safetensors");
+  }
 
   const testing::TempDir dir_;
   const std::string model_ = dir_.path("model");

@@ -1,6 +1,6 @@
-// The Allocator seam: how many bits where, for a target size? It sees, per tensor and candidate grid, a cost and a size,
-// and chooses one candidate of each tensor for the least sum of costs. What a candidate is, who measured its cost and
-// which solver will quantize with it, it does not know.
+// The Allocator seam: how many bits where, for a target size? It sees, per tensor and candidate grid, a cost and a
+// size, and chooses one candidate of each tensor for the least sum of costs. What a candidate is, who measured its cost
+// and which solver will quantize with it, it does not know.
 #pragma once
 
 #include <cstddef>

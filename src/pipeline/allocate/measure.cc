@@ -11,7 +11,6 @@
 #include "base/interrupt.h"
 #include "base/threads.h"
 #include "methods/method.h"
-#include "methods/row_error.h"
 #include "pipeline/allocate/divergence.h"
 #include "pipeline/block_engine.h"
 #include "pipeline/block_forward.h"
@@ -27,23 +26,6 @@ Result<std::unique_ptr<Solver>> nearest_solver() {
   VN_ASSIGN(const MethodDescriptor* method, find_method("rtn"));
   VN_ASSIGN(const Options options, resolve_options(*method, {}));
   return method->make_solver(options);
-}
-
-// tr(V H V^T) / 2: the mean over tokens of the squared length of V x. Without H the mean of V's squared rows.
-double output_energy(Matrix<const float> v, const Hessian* hessian) {
-  std::vector<double> rows(v.rows);
-  parallel_ranges(v.rows, rows_at_once, [&](std::int64_t first, std::int64_t last) {
-    if (hessian) {
-      quadratic_forms(v.rows_slice(first, last - first), hessian->matrix(),
-                      std::span(rows).subspan(first, last - first));
-      return;
-    }
-    for (std::int64_t r = first; r < last; ++r)
-      for (std::int64_t c = 0; c < v.cols; ++c) rows[r] += double{v(r, c)} * v(r, c);
-  });
-  double sum = 0;
-  for (const double row : rows) sum += row;
-  return hessian ? sum / 2 : sum / static_cast<double>(v.rows);
 }
 
 class Meter {
@@ -101,8 +83,8 @@ class Meter {
     if (head && hessians.empty()) return {};
     const SampleShape shape{input_.calibration.samples, input_.calibration.ctx};
     if (!hidden_) {
-      VN_ASSIGN(hidden_, SpillFile::open(input_.scratch + "/sensitivity.hidden", DType::f32, shape.tokens(),
-                                         model_.hidden));
+      VN_ASSIGN(hidden_,
+                SpillFile::open(input_.scratch + "/sensitivity.hidden", DType::f32, shape.tokens(), model_.hidden));
     }
     std::vector<ValueId> targets;
     for (const auto& entry : hessians) targets.push_back(entry.first);
@@ -122,9 +104,9 @@ class Meter {
       if (head) continue;
       const Matrix<const float> output = std::as_const(values)[graph.output].matrix();
       if (first_bad_row(output) >= 0)
-        return with_hint(fail(ErrorCode::failed, "{}: {}: the hidden states are not finite", input_.source.path(),
-                              graph.name),
-                         "look at the weights with `vernier inspect`");
+        return with_hint(
+            fail(ErrorCode::failed, "{}: {}: the hidden states are not finite", input_.source.path(), graph.name),
+            "look at the weights with `vernier inspect`");
       VN_TRY(write_rows(*hidden_, unit.first_row, output));  // in place: this unit is not read again
     }
     for (auto& entry : hessians) entry.second.finish();
@@ -162,8 +144,8 @@ class Meter {
     if (divergence_) {
       interpolate_costs(found);
     } else {
-      const double energy = output_energy(values.values, hessian);
-      for (Sensitivity& one : found) one.cost = one.error * energy;
+      // Of what was tried on a model with known divergences the scale that follows them best: docs/allocation.md.
+      for (Sensitivity& one : found) one.cost = one.error * static_cast<double>(tensors_[t].shape.elements());
     }
     done_.insert(t);
     return emit_(t, std::move(found));
@@ -190,7 +172,7 @@ Status measure_sensitivities(const MeasureInput& input, std::span<const Allocate
 }
 
 void interpolate_costs(std::span<Sensitivity> candidates) {
-  constexpr double least = 1e-30;  // of an error or a divergence that is taken for 0
+  constexpr double least = 1e-30;                // of an error or a divergence that is taken for 0
   std::vector<std::pair<double, double>> known;  // log error, log of the factor; by rising error
   for (const Sensitivity& one : candidates) {
     const double error = std::log(std::max(one.error, least));
@@ -227,12 +209,14 @@ double measure_work(const ModelGraph& model, std::span<const AllocatedTensor> te
     for (const Op& op : graphs[g]->ops) {
       if (op.kind != OpKind::linear && op.kind != OpKind::embedding) continue;
       const TensorRef& weight = graphs[g]->tensors[op.weight];
-      const auto elements = static_cast<double>(weight.shape.elements()), columns = static_cast<double>(weight.shape[1]);
+      const auto elements = static_cast<double>(weight.shape.elements()),
+                 columns = static_cast<double>(weight.shape[1]);
       if (op.kind == OpKind::linear) forward += elements;
       const auto found = index.find(weight.name);
       if (found == index.end()) continue;
       measured += 2;
-      if (op.kind == OpKind::linear) errors += static_cast<double>(found->second->candidates.size()) * elements * columns;
+      if (op.kind == OpKind::linear)
+        errors += static_cast<double>(found->second->candidates.size()) * elements * columns;
       if (op.kind == OpKind::linear) widths[op.inputs[0]] = columns;
     }
     after += forward;

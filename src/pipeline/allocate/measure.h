@@ -28,7 +28,7 @@ struct MeasureInput {
   const Recipe& recipe;
   std::string scratch;  // folder for spill files
   // Costs are the KL of the whole model's predictions on `divergence_tokens` tokens, measured on two candidates of each
-  // tensor; on the others the error tells. Without, the error alone does.
+  // tensor; on the others the error tells. Without, costs are errors times elements.
   bool divergence = true;
 };
 inline constexpr std::int64_t divergence_tokens = 2048;

@@ -32,9 +32,10 @@ std::string allocation_note(const AllocationReport& report, const Plan& plan) {
   if (report.costs != AllocationReport::Costs::provisional)
     return fmt::format("grids chosen by measured sensitivities ({}): predicted {:.5f}, {:.3f} of {} bits per weight",
                        costs_text(report.costs), report.cost, report.bits_per_weight, report.target);
-  std::string note = fmt::format("grids are provisional, of the right total size: vernier quantize first measures {} "
-                                 "candidates, within {}",
-                                 candidates_measured(report), format_bytes(report.peak_bytes));
+  std::string note = fmt::format(
+      "grids are provisional, of the right total size: vernier quantize first measures {} "
+      "candidates, within {}",
+      candidates_measured(report), format_bytes(report.peak_bytes));
   if (plan.seconds > 0 && plan.flops > 0)
     note += fmt::format(", in about {:.0f} s", 2 * report.work * plan.seconds / plan.flops);
   return note;
@@ -58,10 +59,14 @@ Json allocation_json(const AllocationReport& report) {
                        {"chosen", tensor.candidates[report.choice[t]].grid.text()},
                        {"candidates", std::move(candidates)}});
   }
-  return {{"target_bpw", report.target}, {"bits_per_weight", report.bits_per_weight},
-          {"costs", costs_text(report.costs)}, {"predicted", report.cost},
-          {"gap", report.gap},           {"measure_flops", 2 * report.work},
-          {"measure_peak_bytes", report.peak_bytes}, {"measure_seconds", report.seconds},
+  return {{"target_bpw", report.target},
+          {"bits_per_weight", report.bits_per_weight},
+          {"costs", costs_text(report.costs)},
+          {"predicted", report.cost},
+          {"gap", report.gap},
+          {"measure_flops", 2 * report.work},
+          {"measure_peak_bytes", report.peak_bytes},
+          {"measure_seconds", report.seconds},
           {"tensors", std::move(tensors)}};
 }
 

@@ -63,8 +63,7 @@ Result<SensitivityFile> SensitivityFile::open(const std::string& path, Json iden
     }
     intact = end + 1;
   }
-  if (file.matches_ && intact < text.size())
-    VN_TRY(write_file_atomic(path, std::string_view(text).substr(0, intact)));
+  if (file.matches_ && intact < text.size()) VN_TRY(write_file_atomic(path, std::string_view(text).substr(0, intact)));
   return file;
 }
 

@@ -14,8 +14,7 @@ namespace vernier {
 class SensitivityFile {
  public:
   // Continues the file where its identity is `identity`; none, or another, is empty until append().
-  static Result<SensitivityFile> open(const std::string& path, Json identity,
-                                      std::span<const AllocatedTensor> tensors);
+  static Result<SensitivityFile> open(const std::string& path, Json identity, std::span<const AllocatedTensor> tensors);
 
   bool matches() const { return matches_; }  // false: no file, or of another identity
   bool complete() const;                     // every tensor with more than one candidate

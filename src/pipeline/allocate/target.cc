@@ -38,10 +38,10 @@ struct Subject {
 
 Result<Subject> open_subject(const Recipe& recipe, const RunOptions& options) {
   if (!recipe.transforms.empty())
-    return with_hint(fail(ErrorCode::unsupported,
-                          "recipe {}: target_bpw with transforms: sensitivities would be those of other weights",
-                          recipe.name),
-                     "leave out transforms or target_bpw");
+    return with_hint(
+        fail(ErrorCode::unsupported,
+             "recipe {}: target_bpw with transforms: sensitivities would be those of other weights", recipe.name),
+        "leave out transforms or target_bpw");
   Subject subject;
   VN_ASSIGN(subject.checkpoint, Checkpoint::open(options.model));
   VN_ASSIGN(subject.graph, build_model_graph(subject.checkpoint->config(), options.model + "/config.json"));
@@ -80,9 +80,8 @@ Json identity(const Subject& subject, Recipe recipe, const RunOptions& options, 
           {"costs", subject.measured == Costs::divergence ? "divergence" : "hessian"},
           {"calib", options.calib},
           {"calibration", calibration},
-          {"numeric path",
-           fmt::format("{} on {}", recipe.compute,
-                       options.device == "cpu" ? std::string(name(best_isa())) : options.device)}};
+          {"numeric path", fmt::format("{} on {}", recipe.compute,
+                                       options.device == "cpu" ? std::string(name(best_isa())) : options.device)}};
 }
 
 double cost_of(const AllocationReport& report, std::size_t tensor, std::size_t candidate) {
@@ -144,8 +143,8 @@ Status choose(AllocationReport& report, const std::string& where) {
 }
 
 Json choice_json(const AllocationReport& report, const std::string& fingerprint) {
-  Json json = {{"costs", fingerprint},          {"target_bpw", report.target}, {"bits_per_weight", report.bits_per_weight},
-               {"predicted", report.cost},      {"gap", report.gap},           {"grids", Json::object()}};
+  Json json = {{"costs", fingerprint},     {"target_bpw", report.target}, {"bits_per_weight", report.bits_per_weight},
+               {"predicted", report.cost}, {"gap", report.gap},           {"grids", Json::object()}};
   for (std::size_t t = 0; t < report.tensors.size(); ++t)
     append_member(json["grids"], report.tensors[t].name, report.tensors[t].candidates[report.choice[t]].grid.text());
   return json;
@@ -217,8 +216,8 @@ Status measure(Subject& subject, const Recipe& recipe, const RunOptions& options
   for (std::size_t t = 0; t < subject.report.tensors.size(); ++t)
     if (subject.report.tensors[t].candidates.size() > 1) ++total, done += !file.at(t).empty();
   Progress progress("measuring", total, done);
-  const MeasureInput input{
-      source, calibration, *executor, recipe, run_folder(options), subject.measured == Costs::divergence};
+  const MeasureInput input{source, calibration,         *executor,
+                           recipe, run_folder(options), subject.measured == Costs::divergence};
   VN_TRY(measure_sensitivities(
       input, subject.report.tensors, [&](std::size_t tensor) { return !file.at(tensor).empty(); },
       [&](std::size_t tensor, std::vector<Sensitivity> found) {
@@ -241,13 +240,13 @@ Result<AllocatedRecipe> allocate_recipe(const Recipe& recipe, RunOptions& option
   VN_ASSIGN(const auto source, open_model(options.model));
   VN_ASSIGN(const CalibrationSet calibration, load_calibration(*source, options.calib.empty() ? "self" : options.calib,
                                                                recipe.calibration, options.memory_bytes));
-  VN_ASSIGN(SensitivityFile file, SensitivityFile::open(run_path(options, "sensitivities.jsonl"),
-                                                        identity(subject, recipe, options, calibration.fingerprint),
-                                                        subject.report.tensors));
+  VN_ASSIGN(SensitivityFile file,
+            SensitivityFile::open(run_path(options, "sensitivities.jsonl"),
+                                  identity(subject, recipe, options, calibration.fingerprint), subject.report.tensors));
   if (!file.matches() && file_exists(run_path(options, "journal.jsonl")))
-    return with_hint(fail(ErrorCode::mismatch, "{}: holds a run whose sensitivities are not those of this one",
-                          run_folder(options)),
-                     "restore what was changed and run the same command again, or discard the run with --fresh");
+    return with_hint(
+        fail(ErrorCode::mismatch, "{}: holds a run whose sensitivities are not those of this one", run_folder(options)),
+        "restore what was changed and run the same command again, or discard the run with --fresh");
   if (!file.complete()) VN_TRY(measure(subject, recipe, options, *source, calibration, file));
   take_costs(subject.report, file, subject.measured);
   const std::string choice = run_path(options, "allocation.json");

@@ -25,9 +25,9 @@ struct AllocationReport {
   std::vector<AllocatedTensor> tensors;
   std::vector<std::vector<Sensitivity>> sensitivities;  // [tensors][candidates]; empty where there is no choice
   std::vector<std::size_t> choice;                      // [tensors]
-  double work = 0;              // multiply-adds of the measurement
-  std::int64_t peak_bytes = 0;  // resident, of the measurement
-  double seconds = 0;           // of measuring in this process
+  double work = 0;                                      // multiply-adds of the measurement
+  std::int64_t peak_bytes = 0;                          // resident, of the measurement
+  double seconds = 0;                                   // of measuring in this process
 };
 
 struct AllocatedRecipe {
@@ -35,10 +35,10 @@ struct AllocatedRecipe {
   AllocationReport report;
 };
 
-// Measures, or continues a measurement, in the run's folder, and chooses. Claims the output first: with options.fresh an
-// earlier run is discarded and the flag taken back. A choice made before with the same costs is read, not made again.
-// invalid: a target out of reach (with the reachable range), a recipe with transforms. over_budget: a measurement that
-// does not fit.
+// Measures, or continues a measurement, in the run's folder, and chooses. Claims the output first: with options.fresh
+// an earlier run is discarded and the flag taken back. A choice made before with the same costs is read, not made
+// again. invalid: a target out of reach (with the reachable range), a recipe with transforms. over_budget: a
+// measurement that does not fit.
 Result<AllocatedRecipe> allocate_recipe(const Recipe& recipe, RunOptions& options);
 
 // The same without measuring: from a finished measurement in the run's folder, else with provisional costs.

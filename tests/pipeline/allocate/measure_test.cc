@@ -158,8 +158,9 @@ TEST(SensitivityFile, ContinuesAfterATornLineAndForgetsOtherRuns) {
   const SensitivityFile other = open({{"source", "b"}});
   EXPECT_FALSE(other.matches());
   EXPECT_TRUE(other.at(0).empty());
-  for (const char* line : {"{\"name\":7}", "[]", "{\"name\":\"model.layers.0.self_attn.q_proj.weight\",\"candidates\":{}}",
-                           "{\"name\":\"model.layers.0.self_attn.q_proj.weight\",\"candidates\":[1,2]}"}) {
+  for (const char* line :
+       {"{\"name\":7}", "[]", "{\"name\":\"model.layers.0.self_attn.q_proj.weight\",\"candidates\":{}}",
+        "{\"name\":\"model.layers.0.self_attn.q_proj.weight\",\"candidates\":[1,2]}"}) {
     std::ofstream(path) << dump_json(identity, -1) << "\n" << line << "\n";
     EXPECT_TRUE(open(identity).at(0).empty()) << line;
   }
