@@ -11,6 +11,11 @@ find_package(PkgConfig REQUIRED)
 pkg_check_modules(sentencepiece REQUIRED IMPORTED_TARGET sentencepiece)
 pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)
+find_path(CBC_INCLUDE_DIR Cbc_C_Interface.h PATH_SUFFIXES coin REQUIRED)  # its pkg-config file asks for static needs
+find_library(CBC_LIBRARY CbcSolver REQUIRED)
+add_library(Cbc::Cbc UNKNOWN IMPORTED)
+set_target_properties(Cbc::Cbc PROPERTIES IMPORTED_LOCATION ${CBC_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES
+                      ${CBC_INCLUDE_DIR})
 
 # libtorch: Torch_DIR or CMAKE_PREFIX_PATH when given, else the package inside the project's own environment (./setup).
 if(VERNIER_LEARN)

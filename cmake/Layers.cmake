@@ -64,7 +64,7 @@ std::span<const BuiltinRecipe> builtin_recipes() {
 
 }  // namespace vernier
 ")
-vernier_layer(pipeline BELOW methods containers eval THIRD_PARTY yaml-cpp ${CMAKE_DL_LIBS}
+vernier_layer(pipeline BELOW methods containers eval THIRD_PARTY yaml-cpp Cbc::Cbc ${CMAKE_DL_LIBS}
               SOURCES ${PROJECT_BINARY_DIR}/generated/recipes.cc)
 
 set(VERNIER_CORE_LAYERS base tensor io formats kernels arch runtime eval containers methods pipeline)

@@ -70,6 +70,10 @@ struct Recipe {
     std::string spill = "bf16";   // element type of activations between passes: bf16 | f32
   } calibration;
   std::string compute = "f32";  // f32 | bf16: products of the calibration forward
+  // Bits per quantized weight, scales included, for which an allocator chooses the grid of every tensor that no
+  // override names; 0: every tensor has the grid that `weights` says.
+  double target_bpw = 0;
+  std::string sensitivity = "auto";  // auto | kl | hessian: what target_bpw goes by
 
   // The resolved recipe as YAML, every key present, stable order: what is journaled and stored beside the output.
   std::string yaml() const;

@@ -11,6 +11,7 @@ Result<Recipe> JobOptions::load() const {
   if (samples > 0) all.push_back(fmt::format("calibration.samples={}", samples));
   if (ctx > 0) all.push_back(fmt::format("calibration.ctx={}", ctx));
   if (!compute.empty()) all.push_back("compute=" + compute);
+  if (target_bpw > 0) all.push_back(fmt::format("target_bpw={}", target_bpw));
   return load_recipe(recipe, all);
 }
 
@@ -36,6 +37,9 @@ void add_job_options(CLI::App& app, JobOptions& options) {
   app.add_option("--ctx", options.ctx, "tokens per calibration sample")->check(CLI::Range(2, 1 << 20));
   app.add_option("--compute", options.compute, "products of the calibration forward (default: the recipe's, f32)")
       ->check(CLI::IsMember({"f32", "bf16"}));
+  app.add_option("--target-bpw", options.target_bpw,
+                 "bits per quantized weight: grids are chosen tensor by tensor, by measured sensitivity")
+      ->check(CLI::PositiveNumber);
   add_bytes_option(app, "--memory", run.memory_bytes, "most resident memory (default: 3/4 of what is free)");
   app.add_option("--device", run.device, "where calibration runs")
       ->check(CLI::IsMember({"cpu", "cuda"}))

@@ -16,6 +16,7 @@ struct JobOptions {
   std::vector<std::string> sets;
   std::int64_t samples = 0, ctx = 0;  // 0: the recipe's
   std::string compute;                // empty: the recipe's
+  double target_bpw = 0;              // 0: the recipe's
 
   // The recipe with everything set on the command line. A wrong name or key is the caller's usage error.
   Result<Recipe> load() const;

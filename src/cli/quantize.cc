@@ -10,6 +10,7 @@
 #include "cli/job_options.h"
 #include "cli/table.h"
 #include "cli/verify_output.h"
+#include "pipeline/allocate/target.h"
 
 namespace vernier {
 namespace {
@@ -80,6 +81,11 @@ void print_result(const Summary& summary, QuantizeResult result) {
   print_table(totals);
 }
 
+int report_run(Error error) {
+  if (error.code == ErrorCode::interrupted) error.hint = "this continues it: " + command_line("--fresh");
+  return report(error);
+}
+
 struct QuantizeCommand {
   JobOptions job;
   bool no_verify = false;
@@ -94,25 +100,34 @@ int run_quantize(QuantizeCommand& command) {
     return exit_usage;
   }
   options.set_default_output(*recipe);
+  const bool printed = !options.common.json && !options.common.quiet;
+  std::optional<AllocationReport> allocation;
+  if (recipe->target_bpw > 0) {
+    auto allocated = allocate_recipe(*recipe, options.run);
+    if (!allocated.ok()) return report_run(std::move(allocated).take_error());
+    recipe = std::move(allocated->recipe);
+    allocation = std::move(allocated->report);
+    if (printed) fmt::print("{}", allocation_table(*allocation));
+  }
   auto plan = make_plan(*recipe, options.run);
   if (!plan.ok()) return report(plan.error());
-  if (!options.common.json && !options.common.quiet) fmt::print("{}", plan_summary(*plan));
+  if (allocation) plan->notes.push_back(allocation_note(*allocation, *plan));
+  if (printed) fmt::print("{}", plan_summary(*plan));
   std::fflush(stdout);
   const Summary summary{plan->options.out, plan->recipe.name, plan->bits_per_weight()};
   const std::int64_t memory_bytes = plan->memory_bytes;
 
   auto result = quantize(std::move(plan).value());
-  if (!result.ok()) {
-    Error error = std::move(result).take_error();
-    if (error.code == ErrorCode::interrupted) error.hint = "this continues it: " + command_line("--fresh");
-    return report(error);
-  }
+  if (!result.ok()) return report_run(std::move(result).take_error());
   if (!command.no_verify && !verify_output(summary.out, options.run.model, options.common.json, memory_bytes))
     return exit_failed;
-  if (options.common.json)
-    print_json(result_json(summary, *result, !command.no_verify));
-  else
+  if (options.common.json) {
+    Json json = result_json(summary, *result, !command.no_verify);
+    if (allocation) json["allocation"] = allocation_json(*allocation);
+    print_json(json);
+  } else {
     print_result(summary, std::move(result).value());
+  }
   return exit_ok;
 }
 
@@ -126,7 +141,8 @@ std::function<int()> setup(CLI::App& app) {
 Examples:
   vernier quantize models/books-6m -o out/books-w4 --recipe w4a16-rtn
   vernier quantize MODEL -o OUT --recipe w4a16-gptq --calib text.txt --samples 128 --ctx 512 --memory 4G
-  vernier quantize MODEL --recipe w3a16-gptq --set group=64 --set gptq.damp=0.02)");
+  vernier quantize MODEL --recipe w3a16-gptq --set group=64 --set gptq.damp=0.02
+  vernier quantize MODEL --recipe gguf-bpw-gptq --target-bpw 3.5 --container gguf --calib text.txt)");
   return [command] { return run_quantize(*command); };
 }
 

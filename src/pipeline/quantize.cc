@@ -20,7 +20,6 @@
 #include "vernier/version.h"
 
 namespace vernier {
-namespace {
 
 namespace fs = std::filesystem;
 
@@ -50,6 +49,8 @@ Status claim_output(const RunOptions& options) {
   VN_TRY(make_directories(run));
   return make_directories(options.out);
 }
+
+namespace {
 
 Journal::Identity identity(const Plan& plan, const std::string& calibration) {
   return {{"version", version()},

@@ -28,6 +28,12 @@ struct QuantizeResult {
   std::string container;
 };
 
+// Where a run keeps its journal, records and spill files.
+std::string run_folder(const RunOptions& options);
+// Makes the folders of a run. With options.fresh what an earlier run left is removed; an output that is not of this
+// run is an error.
+Status claim_output(const RunOptions& options);
+
 // Runs the plan into plan.options.out. An output with a matching journal is resumed; any other existing output is an
 // error unless options.fresh. Interrupted runs return ErrorCode::interrupted and leave a resumable state.
 Result<QuantizeResult> quantize(Plan plan);

@@ -76,6 +76,15 @@ const Keys<Recipe>& keys(const Recipe*) {
       {"summary", &S::summary, "one line about it"},
       {"source", &S::source, "paper or project it follows"},
       {"compute", &S::compute, "products of the calibration forward", {}, {"f32", "bf16"}},
+      {"target_bpw",
+       &S::target_bpw,
+       "bits per quantized weight, scales included: grids are chosen tensor by tensor; 0: as weights says",
+       {1, 16, 0}},
+      {"sensitivity",
+       &S::sensitivity,
+       "costs of target_bpw: kl of the model with one tensor quantized, proxies from Hessians, or kl for small models",
+       {},
+       {"auto", "kl", "hessian"}},
   };
   return table;
 }

@@ -67,7 +67,8 @@ TEST_P(Killed, RunsResumeToTheSameBytes) {
   }
   EXPECT_GE(kills, kills_wanted());
 }
-INSTANTIATE_TEST_SUITE_P(Recipes, Killed, ::testing::Values("w4a16-rtn", "w4a16-gptq", "w4a16-awq", "w8a8-smoothquant"),
+INSTANTIATE_TEST_SUITE_P(Recipes, Killed,
+                         ::testing::Values("w4a16-rtn", "w4a16-gptq", "w4a16-awq", "w8a8-smoothquant", "w-bpw-gptq"),
                          [](const auto& info) {
                            std::string name = info.param;
                            std::erase(name, '-');
