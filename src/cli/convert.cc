@@ -82,7 +82,7 @@ void print_result(const ConvertCommand& command, const RepackResult& result) {
                        {"copied_tensors", result.copied},
                        {"requantized", std::move(rounded)},
                        {"output_bytes", result.output_bytes},
-                        {"verified", !command.no_verify},
+                       {"verified", !command.no_verify},
                        {"seconds", result.seconds},
                        {"peak_resident_bytes", peak_resident_bytes()}});
   }
