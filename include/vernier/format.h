@@ -144,6 +144,9 @@ class WeightMatrix {
   virtual std::string format_text() const = 0;  // "bf16", "int4 sym g128 f16"
   // The matrix itself when it is stored as contiguous floats, else an empty one.
   virtual Matrix<const float> dense() const { return {}; }
+  // Reads the matrix's memory once, every part by the worker that products will have read it, so that on a machine with
+  // several memory nodes a mapped file comes to lie near its readers.
+  virtual void touch() const {}
 };
 
 // One stored tensor of a packed weight: `suffix` is appended to the weight's name ("codes", "scale").

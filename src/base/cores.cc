@@ -2,6 +2,7 @@
 
 #include <sched.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <sstream>
@@ -49,6 +50,28 @@ double quota_of_cpu_max(std::string_view text) {
   std::istringstream words{std::string(text)};
   if (!(words >> quota_us >> period_us) || quota_us <= 0 || period_us <= 0) return 0;
   return quota_us / period_us;
+}
+
+int numbers_in_list(std::string_view text) {
+  std::istringstream ranges{std::string(text)};
+  int count = 0;
+  for (std::string range; std::getline(ranges, range, ',');) {
+    int first = 0, last = 0;
+    char dash = 0;
+    std::istringstream words(range);
+    if (!(words >> first) || first < 0) return 0;
+    if (!(words >> dash))
+      last = first;
+    else if (dash != '-' || !(words >> last) || last < first)
+      return 0;
+    count += last - first + 1;
+  }
+  return count;
+}
+
+int memory_nodes() {
+  static const int nodes = std::max(1, numbers_in_list(first_line("/sys/devices/system/node/online")));
+  return nodes;
 }
 
 double cpu_quota() {

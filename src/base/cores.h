@@ -14,6 +14,12 @@ const std::vector<int>& allowed_cores();
 // one.
 double quota_of_cpu_max(std::string_view text);
 
+// How many numbers a list in Linux's way has ("0-1,3" has 3); 0 when it is not one.
+int numbers_in_list(std::string_view text);
+
+// Memory nodes of the machine; 1 where the kernel does not say.
+int memory_nodes();
+
 // The smallest quota among this process's cgroup and its parents (v2), 0 for none.
 double cpu_quota();
 

@@ -78,11 +78,11 @@ class Inside {
 
 // All state of a job that workers race for is one word, the gate: the job's number, whether more workers may enter,
 // and how many are inside. A job ends when the gate is closed and nobody is inside. Pieces of a shared job are drawn
-// from a counter, so workers that come late find the gate closed and are not waited for; in an assigned job every
+// from counters, so workers that come late find the gate closed and are not waited for; in an assigned job every
 // worker counts as inside from the start.
 class Pool {
  public:
-  Pool(int count, bool pin) : spin_(count > available_cores() ? kCrowdedSpin : kSpin) {
+  Pool(int count, bool pin) : spin_(count > available_cores() ? kCrowdedSpin : kSpin), shares_(count) {
     for (int worker = 1; worker < count; ++worker) {
       workers_.emplace_back([this, worker] { work(worker); });
       if (pin) bind(workers_.back(), worker);
@@ -99,13 +99,16 @@ class Pool {
 
   int size() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // body(i) for i in [0, count), by whoever is free.
-  void run_shared(std::int64_t count, const std::function<void(std::int64_t)>& body) {
+  // body(i) for i in [0, count), cut into shares: a worker draws from its own first, then from the others'.
+  void run_shared(std::int64_t count, int shares, const std::function<void(std::int64_t)>& body) {
     body_ = &body;
-    count_ = count;
-    next_.store(0, std::memory_order_relaxed);
+    used_shares_ = shares;
+    for (int s = 0; s < shares; ++s) {
+      shares_[s].next.store(count * s / shares, std::memory_order_relaxed);
+      shares_[s].end = count * (s + 1) / shares;
+    }
     open(kOpen);
-    drain();
+    drain(0);
     gate_.fetch_and(~kOpen);
     wait_until_empty();
   }
@@ -122,6 +125,12 @@ class Pool {
   static constexpr std::uint64_t kInside = 0xFFFFFF;  // the lowest bits
   static constexpr std::uint64_t kOpen = 1 << 24, kAssigned = 1 << 25;
   static constexpr int kNumberShift = 32;
+
+  // Pieces [next, end) are not drawn yet.
+  struct alignas(64) Share {
+    std::atomic<std::int64_t> next{0};
+    std::int64_t end = 0;
+  };
 
   static std::uint64_t number(std::uint64_t gate) { return gate >> kNumberShift; }
 
@@ -141,10 +150,12 @@ class Pool {
     wake_.notify_all();
   }
 
-  void drain() {
-    const std::int64_t count = count_;
+  void drain(int worker) {
     const auto& body = *body_;
-    for (std::int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count;) body(i);
+    for (int s = 0; s < used_shares_; ++s) {
+      Share& share = shares_[(worker + s) % used_shares_];
+      for (std::int64_t i; (i = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end;) body(i);
+    }
   }
 
   void wait_until_empty() {
@@ -185,7 +196,7 @@ class Pool {
       }
       while (number(gate) == seen && (gate & kOpen)) {
         if (!gate_.compare_exchange_weak(gate, gate + 1)) continue;
-        drain();
+        drain(worker);
         leave();
         break;
       }
@@ -196,9 +207,10 @@ class Pool {
   std::vector<std::thread> workers_;
 
   alignas(64) std::atomic<std::uint64_t> gate_{0};
-  alignas(64) std::atomic<std::int64_t> next_{0};
-  alignas(64) const std::function<void(std::int64_t)>* body_ = nullptr;  // written while nobody is inside
-  std::int64_t count_ = 0;
+  // Written while nobody is inside.
+  alignas(64) const std::function<void(std::int64_t)>* body_ = nullptr;
+  std::vector<Share> shares_;
+  int used_shares_ = 0;
 
   alignas(64) std::mutex mutex_;
   std::condition_variable wake_, done_;
@@ -225,6 +237,20 @@ Pool& ready_pool() {
   return *pool;
 }
 
+// `owned`: with a share for every worker.
+void run_pieces(std::int64_t count, bool owned, const std::function<void(std::int64_t)>& body) {
+  if (count <= 0) return;
+  if (inside_worker) {
+    for (std::int64_t i = 0; i < count; ++i) body(i);
+    return;
+  }
+  std::lock_guard one_job(job_mutex);
+  const Inside inside;
+  if (count == 1) return body(0);
+  Pool& workers = ready_pool();
+  workers.run_shared(count, owned ? workers.size() : 1, body);
+}
+
 }  // namespace
 
 int available_cores() {
@@ -247,16 +273,10 @@ void pin_threads(bool pin) {
   pool.reset();
 }
 
-void parallel_for(std::int64_t count, const std::function<void(std::int64_t)>& body) {
-  if (count <= 0) return;
-  if (inside_worker) {
-    for (std::int64_t i = 0; i < count; ++i) body(i);
-    return;
-  }
-  std::lock_guard one_job(job_mutex);
-  const Inside inside;
-  if (count == 1) return body(0);
-  ready_pool().run_shared(count, body);
+void parallel_for(std::int64_t count, const std::function<void(std::int64_t)>& body) { run_pieces(count, false, body); }
+
+void parallel_owned(std::int64_t count, const std::function<void(std::int64_t)>& body) {
+  run_pieces(count, true, body);
 }
 
 void parallel_ranges(std::int64_t count, std::int64_t grain,

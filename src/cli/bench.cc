@@ -22,7 +22,7 @@ struct BenchCommand {
   CommonOptions common;
   SpeedOptions options;
   std::string model, kv = "f16", isa;
-  bool float_inputs = false;
+  bool float_inputs = false, pin = false;
 
   CLI::App* kernels = nullptr;  // the subcommand
   KernelSpeedOptions kernel_options;
@@ -80,6 +80,7 @@ void print_speed(const BenchCommand& command, const SpeedResult& r) {
 
 int run_bench(BenchCommand& command) {
   command.common.apply();
+  if (command.pin) pin_threads(true);
   if (!command.isa.empty()) {
     if (const Status forced = require_isa("--isa", command.isa); !forced.ok()) return report(forced.error());
   }
@@ -124,6 +125,7 @@ std::function<int()> setup(CLI::App& app) {
       ->check(CLI::IsMember({"f32", "f16", "int8", "int4"}))
       ->capture_default_str();
   app.add_option("--isa", command->isa, "one instruction set: scalar, avx2, avx_vnni, avx512, avx512_vnni, amx");
+  app.add_flag("--pin", command->pin, "bind each worker thread to a core");
   app.add_flag("--float-inputs", command->float_inputs, "multiply weight-only models in float");
   add_common_options(app, command->common);
   command->kernels =

@@ -8,6 +8,7 @@
 
 #include "base/interrupt.h"
 #include "base/memory.h"
+#include "base/threads.h"
 #include "cli/output.h"
 #include "cli/text_session.h"
 
@@ -19,7 +20,7 @@ constexpr std::int64_t kChatContext = 4096;  // or the model's, where that is sm
 struct RunCommand {
   CommonOptions common;
   std::string model, prompt, system, kv = "f16";
-  bool chat = false;
+  bool chat = false, pin = false;
   TextOptions options;
 };
 
@@ -92,6 +93,7 @@ int run_run(RunCommand& command, bool has_prompt) {
   if (command.chat == has_prompt) return usage_error("run needs -p TEXT or --chat, and not both");
   if (!command.chat && !command.system.empty()) return usage_error("--system needs --chat");
   command.common.apply();
+  if (command.pin) pin_threads(true);
   command.options.kv = *kernels::kv_type_from_name(command.kv);
   command.options.show = !command.common.json;
   auto json = command.chat ? run_chat(command) : run_prompt(command);
@@ -146,6 +148,7 @@ std::function<int()> setup(CLI::App& app) {
       ->check([](const std::string& text) { return text.empty() ? std::string("must not be empty") : std::string(); });
   add_sampler_options(app, options.sampler);
   app.add_flag("--ignore-eos", options.ignore_eos, "do not stop at the end-of-text token");
+  app.add_flag("--pin", command->pin, "bind each worker thread to a core");
   add_common_options(app, command->common);
   app.footer(R"(Examples:
   vernier run models/books-6m -p "It was a dark and stormy night"

@@ -1,5 +1,7 @@
 #include "runtime/forward.h"
 
+#include "base/cores.h"
+
 namespace vernier {
 
 Result<std::unique_ptr<Forward>> Forward::open(const ModelSource& source, bool stream, const ExecutorOptions& options) {
@@ -11,6 +13,10 @@ Result<std::unique_ptr<Forward>> Forward::open(const ModelSource& source, bool s
     forward->tables_.push_back(std::move(table));
     if (stream) source.release(*graph);
   }
+  if (stream || memory_nodes() == 1) return forward;
+  for (const WeightTable& table : forward->tables_)
+    for (const auto& matrix : table.matrices)
+      if (matrix) matrix->touch();
   return forward;
 }
 

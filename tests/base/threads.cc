@@ -24,14 +24,31 @@ class Threads : public ::testing::TestWithParam<int> {
 
 TEST_P(Threads, EveryPieceOnce) {
   for (std::int64_t count : {0, 1, 2, 7, 1000}) {
-    std::vector<std::atomic<int>> hits(count), range_hits(count);
+    std::vector<std::atomic<int>> hits(count), owned_hits(count), range_hits(count);
     parallel_for(count, [&](std::int64_t i) { ++hits[i]; });
+    parallel_owned(count, [&](std::int64_t i) { ++owned_hits[i]; });
     parallel_ranges(count, 7, [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t i = first; i < last; ++i) ++range_hits[i];
     });
     for (const auto& h : hits) EXPECT_EQ(h, 1);
+    for (const auto& h : owned_hits) EXPECT_EQ(h, 1);
     for (const auto& h : range_hits) EXPECT_EQ(h, 1);
   }
+}
+
+// While all workers are at their first piece, each of those is the first of a share.
+TEST_P(Threads, AWorkerBeginsWithItsOwnShare) {
+  const std::int64_t workers = GetParam(), count = 4 * workers;
+  std::vector<std::thread::id> owner(count);
+  std::atomic<std::int64_t> begun{0};
+  parallel_owned(count, [&](std::int64_t i) {
+    owner[i] = std::this_thread::get_id();
+    ++begun;
+    while (begun < workers) std::this_thread::yield();
+  });
+  std::set<std::thread::id> first;
+  for (std::int64_t w = 0; w < workers; ++w) first.insert(owner[4 * w]);
+  EXPECT_EQ(static_cast<std::int64_t>(first.size()), workers);
 }
 
 // What one job writes, the next one and the caller see.
@@ -141,6 +158,14 @@ TEST(Cores, ReadsQuotas) {
     EXPECT_EQ(quota_of_cpu_max(none), 0) << none;
   EXPECT_GE(available_cores(), 1);
   EXPECT_LE(available_cores(), static_cast<int>(allowed_cores().size()));
+}
+
+TEST(Cores, CountsMemoryNodes) {
+  EXPECT_EQ(numbers_in_list("0"), 1);
+  EXPECT_EQ(numbers_in_list("0-1"), 2);
+  EXPECT_EQ(numbers_in_list("0-1,3,5-7\n"), 6);
+  for (const char* none : {"", "a", "1-0", "0-", "-1"}) EXPECT_EQ(numbers_in_list(none), 0) << none;
+  EXPECT_GE(memory_nodes(), 1);
 }
 
 }  // namespace

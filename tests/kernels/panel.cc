@@ -160,6 +160,11 @@ TEST(Panel, LinearMultipliesPanelsInFloat) {
   EXPECT_FALSE(testing::same_bits(found, product(w, x)));
 }
 
+// Every byte that products read can be read, at any tail.
+TEST(Panel, CanBeTouched) {
+  for (const PanelSpec& spec : every_spec(70, 256, 128)) make(spec, Values::random).matrix->touch();
+}
+
 TEST(Panel, SameBitsAtAnyThreadCount) {
   for (const PanelSpec& spec : every_spec(700, 512, 128)) {
     const Packed w = make(spec, Values::random);

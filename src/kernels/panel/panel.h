@@ -83,6 +83,7 @@ class PanelMatrix final : public WeightMatrix {
   void decode_rows(std::int64_t first, std::int64_t count, float* out) const override;
   std::int64_t stored_bytes() const override { return panel_bytes(spec_); }
   std::string format_text() const override;  // "dual int4 g128", "plain int8"
+  void touch() const override;
 
   std::int64_t panels() const { return panels_; }
   std::int64_t padded_cols() const { return padded_cols_; }
