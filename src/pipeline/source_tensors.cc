@@ -11,15 +11,15 @@
 namespace vernier {
 namespace {
 
-// The 16-bit type of the embedding; none where it has another.
-std::optional<DType> half_type(const ModelSource& source) {
+// The embedding's type where that has 16 bits, else F32.
+DType half_type(const ModelSource& source) {
   for (const Op& op : source.graph().embed.ops) {
     if (op.kind != OpKind::embedding) continue;
     const std::string& name = source.graph().embed.tensors[op.weight].name;
     for (const SourceTensor& tensor : source.tensors())
-      if (tensor.name == name && (tensor.dtype == DType::f16 || tensor.dtype == DType::bf16)) return tensor.dtype;
+      if (tensor.name == name && (tensor.dtype == DType::f16 || tensor.dtype == DType::bf16)) return *tensor.dtype;
   }
-  return std::nullopt;
+  return DType::f32;
 }
 
 bool holds(DType type, const Tensor& values) {
@@ -30,13 +30,13 @@ bool holds(DType type, const Tensor& values) {
 }  // namespace
 
 Result<std::vector<TensorEntry>> source_tensors(const ModelSource& source) {
-  const auto half = source.container() == "gguf" ? half_type(source) : std::nullopt;
+  const DType half = source.container() == "gguf" ? half_type(source) : DType::f32;
   std::vector<TensorEntry> tensors;
   for (const SourceTensor& tensor : source.tensors()) {
     TensorEntry entry{tensor.name, tensor.dtype.value_or(DType::bf16), tensor.shape};
-    if (half && tensor.dtype == DType::f32 && tensor.shape.rank() == 1) {
+    if (half != DType::f32 && tensor.dtype == DType::f32 && tensor.shape.rank() == 1) {
       VN_ASSIGN(const Tensor values, source.vector(tensor.name));
-      if (holds(*half, values)) entry.dtype = *half;
+      if (holds(half, values)) entry.dtype = half;
     }
     tensors.push_back(std::move(entry));
   }

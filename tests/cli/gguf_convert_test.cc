@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <filesystem>
 
@@ -180,11 +181,21 @@ TEST_F(GgufConvert, AKilledSplitRunContinues) {
   const Words recipe{"--recipe", "gguf-q4_k", "--container", "gguf", "--max-shard", "1M", "--quiet"};
   Words words{"quantize", books_, "-o", first_};
   words.insert(words.end(), recipe.begin(), recipe.end());
-  run_vernier(words, 0.4);
+  words[3] = second_;
+  const auto begin = std::chrono::steady_clock::now();
+  ASSERT_EQ(run_vernier(words).exit_code, 0);
+  const double whole = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  words[3] = first_;
+  bool killed = false;
+  for (double moment = 0.7 * whole; !killed && moment > 0.001; moment /= 2) {
+    killed = run_vernier(words, moment).exit_code == 137;
+    if (killed) continue;
+    fs::remove_all(first_);
+    fs::remove_all(first_ + ".run");
+  }
+  ASSERT_TRUE(killed) << "it takes " << whole << " s";
   const Outcome resumed = run_vernier(words);
   ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
-  words[3] = second_;
-  ASSERT_EQ(run_vernier(words).exit_code, 0);
   for (const std::string& name : list_directory(second_)) expect_same(first_ + "/" + name, second_ + "/" + name);
 }
 
