@@ -56,11 +56,7 @@ Result<Json> config(const OutputPlan& plan) {
   return config;
 }
 
-bool recognizes(const Json& config) {
-  const auto quantization = config.find("quantization_config");
-  return quantization != config.end() && quantization->is_object() &&
-         quantization->value("quant_method", Json()) == kName;
-}
+bool recognizes(const Json& config) { return quant_method(config) == kName; }
 
 Result<transposed::Scheme> parse(const Json& config, const std::string& where) {
   const ConfigReader reader(config, where);

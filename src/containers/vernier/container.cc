@@ -84,12 +84,7 @@ Result<Json> config(const OutputPlan& plan) {
   return config;
 }
 
-bool recognizes(const Json& config) {
-  const auto quantization = config.find("quantization_config");
-  if (quantization == config.end() || !quantization->is_object()) return false;
-  const auto method = quantization->find("quant_method");
-  return method != quantization->end() && *method == "vernier";
-}
+bool recognizes(const Json& config) { return quant_method(config) == "vernier"; }
 
 Result<std::vector<TensorView>> views_of(const Checkpoint& checkpoint, const std::vector<std::string>& stored) {
   std::vector<TensorView> views;
