@@ -94,7 +94,9 @@ TEST_P(PagedAttention, EveryInstructionSetAgrees) {
     for (const char* isa : {"avx2", "avx512", "avx512_vnni"}) {
       if (!force_isa(isa)) continue;
       SCOPED_TRACE(std::string(name(type)) + " " + isa);
-      testing::expect_near(run(c, filled), wanted, 1e-5);
+      // The last bits of an exponential can move an integer page's weight by one step of 14 bits.
+      const bool integers = type == KvType::int8 || type == KvType::int4;
+      testing::expect_near(run(c, filled), wanted, integers ? 3e-4 : 1e-5);
     }
     ASSERT_TRUE(force_isa(best));
   }
@@ -227,7 +229,52 @@ TEST(BlockScore, IntegerScoresAreBitIdentical) {
         EXPECT_EQ(scores(block_avx2(type).score), wanted) << name(type);
       }
       if (supports(Isa::avx512_vnni)) {
-        EXPECT_EQ(scores(score_vnni(type)), wanted) << name(type);
+        EXPECT_EQ(scores(block_vnni(type).score), wanted) << name(type);
+      }
+    }
+  }
+}
+
+// So are weighted sums of values, at the extreme weights and codes, with weights of nothing and garbage behind the end.
+TEST(BlockWeigh, IntegerSumsAreBitIdentical) {
+  constexpr std::int64_t kDims = 112, kRows = 15, kTokens = 29;
+  for (KvType type : {KvType::int8, KvType::int4}) {
+    SCOPED_TRACE(name(type));
+    const KvLayout layout{type, 1, kDims};
+    Scratch<std::byte> memory;
+    std::byte* page = memory.get(layout.page_bytes());
+    const Random random(10);
+    for (std::int64_t i = 0; i < layout.page_bytes(); ++i) {
+      const auto byte = static_cast<std::uint8_t>(i % 96 < 32 ? 0x81 : i % 96 < 64 ? 0x7F : random.bits(i) & 0xFF);
+      page[i] = static_cast<std::byte>(type == KvType::int8 && byte == 0x80 ? 0x81 : byte);
+    }
+    const KvBlock block = layout.block(page, 0);
+    const BlockView view{block.keys, block.values, layout.panel_bytes(), layout.value_row_bytes()};
+    Scratch<float> floats;
+    float* weights = floats.get(kRows * (kPageTokens + 1));
+    float* offsets = weights + kRows * kPageTokens;
+    for (std::int64_t r = 0; r < kRows; ++r) {
+      offsets[r] = static_cast<float>(r) - 7;
+      for (std::int64_t t = 0; t < kPageTokens; ++t) {
+        const auto drawn = static_cast<float>(random.uniform(100 * r + t));
+        weights[r * kPageTokens + t] = t >= kTokens ? 0 : r == 0 ? 0 : r == 1 ? 2.5f : r == 2 ? 1e-38f : drawn;
+      }
+    }
+    const auto sums = [&](Weigh weigh) {
+      Scratch<float> out;
+      float* data = out.get(kRows * kDims);
+      std::fill_n(data, kRows * kDims, 0.25f);
+      weigh(weights, offsets, 0, kRows, view, kTokens, data, kDims);
+      return std::vector<float>(data, data + kRows * kDims);
+    };
+    const auto wanted = sums(block_scalar(type).weigh);
+    EXPECT_EQ(wanted[0], 0.25f - 7);
+    if constexpr (kX86) {
+      if (supports(Isa::avx2)) {
+        EXPECT_EQ(sums(block_avx2(type).weigh), wanted);
+      }
+      if (supports(Isa::avx512_vnni)) {
+        EXPECT_EQ(sums(block_vnni(type).weigh), wanted);
       }
     }
   }

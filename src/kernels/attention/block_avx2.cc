@@ -24,13 +24,7 @@ VN_TARGET_AVX2 inline __m256 key_lanes(const std::byte* panel, std::int64_t c, s
 template <KvType type>
 VN_TARGET_AVX2 inline __m256 value_lanes(const std::byte* row, std::int64_t c) {
   if constexpr (type == KvType::f32) return _mm256_load_ps(reinterpret_cast<const float*>(row) + c);
-  if constexpr (type == KvType::f16)
-    return _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(row + 2 * c)));
-  if constexpr (type == KvType::int8)
-    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(row + c))));
-  __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(row + c / 32 * 16 + c % 16));
-  if (c % 32 >= 16) bytes = _mm_srli_epi16(bytes, 4);
-  return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_and_si128(bytes, _mm_set1_epi8(15))));
+  return _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(row + 2 * c)));
 }
 
 template <KvType type, int kRows>
@@ -120,6 +114,62 @@ VN_TARGET_AVX2 void weigh_rows(const float* weights, const float* offsets, std::
   }
 }
 
+VN_TARGET_AVX2 void to_codes(const float* weights, int row, WeightCodes& codes) {
+  __m256 w[4];
+  for (int i = 0; i < 4; ++i) w[i] = _mm256_load_ps(weights + kLanes * i);
+  const __m256 largest4 = _mm256_max_ps(_mm256_max_ps(w[0], w[1]), _mm256_max_ps(w[2], w[3]));
+  __m128 most = _mm_max_ps(_mm256_castps256_ps128(largest4), _mm256_extractf128_ps(largest4, 1));
+  most = _mm_max_ps(most, _mm_movehl_ps(most, most));
+  const float largest = _mm_cvtss_f32(_mm_max_ss(most, _mm_shuffle_ps(most, most, 1)));
+  const bool any = largest > kLeastWeight;
+  codes.step[row] = any ? largest / kLargestWeightCode : 0;
+  const __m256 inverse = _mm256_set1_ps(any ? kLargestWeightCode / largest : 0);
+  for (int i = 0; i < 4; ++i) {
+    const __m256i code = _mm256_cvtps_epi32(_mm256_max_ps(_mm256_mul_ps(w[i], inverse), _mm256_setzero_ps()));
+    alignas(32) std::int32_t plain[kLanes];
+    _mm256_store_si256(reinterpret_cast<__m256i*>(plain), code);
+    for (int t = 0; t < kLanes; ++t) {
+      codes.high[row][kLanes * i + t] = static_cast<std::uint8_t>(plain[t] >> 7);
+      codes.low[row][kLanes * i + t] = static_cast<std::uint8_t>(plain[t] & 127);
+    }
+  }
+}
+
+VN_TARGET_AVX2 inline __m256i four_weights(const std::uint8_t* weights) {
+  std::int32_t four;
+  std::memcpy(&four, weights, sizeof four);
+  return _mm256_set1_epi32(four);
+}
+
+template <KvType type, int kRows>
+VN_TARGET_AVX2 void weigh_code_rows(const float* weights, const float* offsets, std::int64_t first,
+                                    const BlockView& block, float* out, std::int64_t width) {
+  WeightCodes codes;
+  for (int r = 0; r < kRows; ++r) to_codes(weights + (first + r) * kPageTokens, r, codes);
+  for (std::int64_t c = 0; c < width; c += kLanes) {
+    const std::int64_t byte = type == KvType::int8 ? c : c / 32 * 16 + c % 16;  // of a row
+    __m256i high[kRows], low[kRows];
+    for (int r = 0; r < kRows; ++r) high[r] = low[r] = _mm256_setzero_si256();
+    for (std::int64_t t = 0; t < kPageTokens; t += kQuadTokens) {
+      __m256i value = _mm256_load_si256(
+          reinterpret_cast<const __m256i*>(block.values + t * block.value_row_bytes + byte * kQuadTokens));
+      if constexpr (type == KvType::int4)
+        value = _mm256_and_si256(c % 32 < 16 ? value : _mm256_srli_epi16(value, 4), _mm256_set1_epi8(15));
+      for (int r = 0; r < kRows; ++r) {
+        high[r] = _mm256_add_epi32(high[r], dot_fours(four_weights(codes.high[r] + t), value));
+        low[r] = _mm256_add_epi32(low[r], dot_fours(four_weights(codes.low[r] + t), value));
+      }
+    }
+    for (int r = 0; r < kRows; ++r) {
+      float* const at = out + (first + r) * width + c;
+      const __m256i sum = _mm256_add_epi32(_mm256_slli_epi32(high[r], 7), low[r]);
+      const __m256 start = _mm256_add_ps(_mm256_load_ps(at), _mm256_set1_ps(offsets[first + r]));
+      const __m256 share = _mm256_mul_ps(_mm256_set1_ps(codes.step[r]), _mm256_cvtepi32_ps(sum));
+      _mm256_store_ps(at, _mm256_add_ps(start, share));
+    }
+  }
+}
+
 template <KvType type>
 void score_floats(const QueryRows& queries, std::int64_t first, std::int64_t last, const BlockView& block,
                   float* scores) {
@@ -135,10 +185,18 @@ void score_codes(const QueryRows& queries, std::int64_t first, std::int64_t last
 }
 
 template <KvType type>
-void weigh(const float* weights, const float* offsets, std::int64_t first, std::int64_t last, const BlockView& block,
-           std::int64_t tokens, float* out, std::int64_t width) {
+void weigh_floats(const float* weights, const float* offsets, std::int64_t first, std::int64_t last,
+                  const BlockView& block, std::int64_t tokens, float* out, std::int64_t width) {
   for_row_blocks(first, last, [&](auto rows, std::int64_t row) {
     weigh_rows<type, rows.value>(weights, offsets, row, block, tokens, out, width);
+  });
+}
+
+template <KvType type>
+void weigh_codes(const float* weights, const float* offsets, std::int64_t first, std::int64_t last,
+                 const BlockView& block, std::int64_t, float* out, std::int64_t width) {
+  for_row_blocks(first, last, [&](auto rows, std::int64_t row) {
+    weigh_code_rows<type, rows.value>(weights, offsets, row, block, out, width);
   });
 }
 
@@ -147,13 +205,13 @@ void weigh(const float* weights, const float* offsets, std::int64_t first, std::
 BlockKernels block_avx2(KvType type) {
   switch (type) {
     case KvType::f32:
-      return {score_floats<KvType::f32>, weigh<KvType::f32>};
+      return {score_floats<KvType::f32>, weigh_floats<KvType::f32>};
     case KvType::f16:
-      return {score_floats<KvType::f16>, weigh<KvType::f16>};
+      return {score_floats<KvType::f16>, weigh_floats<KvType::f16>};
     case KvType::int8:
-      return {score_codes<KvType::int8>, weigh<KvType::int8>};
+      return {score_codes<KvType::int8>, weigh_codes<KvType::int8>};
     case KvType::int4:
-      return {score_codes<KvType::int4>, weigh<KvType::int4>};
+      return {score_codes<KvType::int4>, weigh_codes<KvType::int4>};
   }
   return {};
 }

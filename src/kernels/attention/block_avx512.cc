@@ -1,7 +1,5 @@
 #include <immintrin.h>
 
-#include <cstring>
-
 #include "kernels/attention/block.h"
 #include "kernels/attention/row_blocks.h"
 #include "kernels/isa.h"
@@ -21,17 +19,11 @@ VN_TARGET_AVX512 inline __m512 key_lanes(const std::byte* panel, std::int64_t c)
   return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(panel) + c));
 }
 
-// 16 dims of one token. int4: c is a multiple of 16, the dims are the low nibbles when it is one of 32.
+// 16 dims of one token.
 template <KvType type>
 VN_TARGET_AVX512 inline __m512 value_lanes(const std::byte* row, std::int64_t c) {
   if constexpr (type == KvType::f32) return _mm512_load_ps(reinterpret_cast<const float*>(row) + c);
-  if constexpr (type == KvType::f16)
-    return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(row) + c / 16));
-  if constexpr (type == KvType::int8)
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(row) + c / 16)));
-  __m128i bytes = _mm_load_si128(reinterpret_cast<const __m128i*>(row) + c / 32);
-  if (c % 32 != 0) bytes = _mm_srli_epi16(bytes, 4);
-  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_and_si128(bytes, _mm_set1_epi8(15))));
+  return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(row) + c / 16));
 }
 
 template <KvType type, int kRows>
@@ -55,62 +47,11 @@ VN_TARGET_AVX512 void score_float_rows(const QueryRows& queries, std::int64_t fi
   }
 }
 
-VN_TARGET_VNNI inline __m512i four_codes(const std::int8_t* codes) {
-  std::int32_t four;
-  std::memcpy(&four, codes, sizeof four);
-  return _mm512_set1_epi32(four);
-}
-
-template <KvType type, int kRows>
-VN_TARGET_VNNI void score_code_rows(const QueryRows& queries, std::int64_t first, const BlockView& block,
-                                    float* scores) {
-  const std::int8_t* q = queries.codes + first * queries.stride;
-  __m512i sums[kRows][2];
-  for (int r = 0; r < kRows; ++r) sums[r][0] = sums[r][1] = _mm512_setzero_si512();
-  constexpr std::int64_t kDims = type == KvType::int8 ? 4 : 8;  // in one vector of 16 tokens
-  const __m512i nibble = _mm512_set1_epi8(15);
-  for (std::int64_t c = 0; c < queries.head_dim; c += kDims) {
-    for (int panel = 0; panel < 2; ++panel) {
-      const __m512i k = _mm512_load_si512(block.keys + panel * block.panel_bytes + c / kDims * 64);
-      if constexpr (type == KvType::int8) {
-        for (int r = 0; r < kRows; ++r)
-          sums[r][panel] = _mm512_dpbusd_epi32(sums[r][panel], k, four_codes(q + r * queries.stride + c));
-      } else {
-        const __m512i low = _mm512_and_si512(k, nibble), high = _mm512_and_si512(_mm512_srli_epi16(k, 4), nibble);
-        for (int r = 0; r < kRows; ++r) {
-          const std::int8_t* codes = q + r * queries.stride + c;
-          sums[r][panel] = _mm512_dpbusd_epi32(sums[r][panel], low, four_codes(codes));
-          sums[r][panel] = _mm512_dpbusd_epi32(sums[r][panel], high, four_codes(codes + 4));
-        }
-      }
-    }
-  }
-  for (int r = 0; r < kRows; ++r) {
-    const std::int32_t q_sum = queries.code_sum[first + r];
-    const __m512 q_scale = _mm512_set1_ps(queries.code_scale[first + r]);
-    for (int panel = 0; panel < 2; ++panel) {
-      const __m512 scale = _mm512_load_ps(block.key_scale + panel * kPanelTokens);
-      __m512 score;
-      if constexpr (type == KvType::int8) {
-        const __m512i dot = _mm512_sub_epi32(sums[r][panel], _mm512_set1_epi32(128 * q_sum));
-        score = _mm512_mul_ps(_mm512_mul_ps(q_scale, scale), _mm512_cvtepi32_ps(dot));
-      } else {
-        const __m512 minimum = _mm512_load_ps(block.key_minimum + panel * kPanelTokens);
-        const __m512 offset = _mm512_mul_ps(minimum, _mm512_set1_ps(static_cast<float>(q_sum)));
-        score = _mm512_add_ps(_mm512_mul_ps(scale, _mm512_cvtepi32_ps(sums[r][panel])), offset);
-        score = _mm512_mul_ps(q_scale, score);
-      }
-      _mm512_store_ps(scores + (first + r) * kPageTokens + panel * kPanelTokens, score);
-    }
-  }
-}
-
 // Rows [first, first + kRows), dims [c, c + 16 kVectors).
 template <KvType type, int kRows, int kVectors>
 VN_TARGET_AVX512 inline void weigh_tile(const float* weights, const float* offsets, std::int64_t first,
                                         const BlockView& block, std::int64_t tokens, float* out, std::int64_t width,
                                         std::int64_t c, const std::byte* next) {
-  const std::int64_t next_bytes = block.next_lines * 64;
   __m512 sums[kRows][kVectors];
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kVectors; ++v)
@@ -119,8 +60,8 @@ VN_TARGET_AVX512 inline void weigh_tile(const float* weights, const float* offse
   }
   for (std::int64_t t = 0; t < tokens; ++t) {
     const std::byte* row = block.values + t * block.value_row_bytes;
-    for (std::int64_t byte = 0; next && byte < next_bytes; byte += 64)
-      _mm_prefetch(reinterpret_cast<const char*>(next + t * next_bytes + byte), _MM_HINT_T0);
+    for (std::int64_t byte = 64 * t; next && byte < block.block_bytes; byte += 64 * kPageTokens)
+      _mm_prefetch(reinterpret_cast<const char*>(next + byte), _MM_HINT_T1);
     __m512 values[kVectors];
     for (int v = 0; v < kVectors; ++v) values[v] = value_lanes<type>(row, c + 16 * v);
     for (int r = 0; r < kRows; ++r) {
@@ -153,13 +94,6 @@ void score_floats(const QueryRows& queries, std::int64_t first, std::int64_t las
 }
 
 template <KvType type>
-void score_codes(const QueryRows& queries, std::int64_t first, std::int64_t last, const BlockView& block,
-                 float* scores) {
-  for_row_blocks(first, last,
-                 [&](auto rows, std::int64_t row) { score_code_rows<type, rows.value>(queries, row, block, scores); });
-}
-
-template <KvType type>
 void weigh(const float* weights, const float* offsets, std::int64_t first, std::int64_t last, const BlockView& block,
            std::int64_t tokens, float* out, std::int64_t width) {
   for_row_blocks(first, last, [&](auto rows, std::int64_t row) {
@@ -169,8 +103,6 @@ void weigh(const float* weights, const float* offsets, std::int64_t first, std::
 
 }  // namespace
 
-Score score_vnni(KvType type) { return type == KvType::int8 ? score_codes<KvType::int8> : score_codes<KvType::int4>; }
-
 BlockKernels block_avx512(KvType type) {
   switch (type) {
     case KvType::f32:
@@ -178,9 +110,8 @@ BlockKernels block_avx512(KvType type) {
     case KvType::f16:
       return {score_floats<KvType::f16>, weigh<KvType::f16>};
     case KvType::int8:
-      return {block_avx2(type).score, weigh<KvType::int8>};
     case KvType::int4:
-      return {block_avx2(type).score, weigh<KvType::int4>};
+      return block_avx2(type);
   }
   return {};
 }

@@ -14,8 +14,9 @@ namespace vernier::kernels {
 namespace {
 
 constexpr std::int64_t kChunkPages = 16;
-constexpr std::int64_t kTileRows = 64;   // query rows of one job: their sums stay in the first-level cache
-constexpr std::int64_t kSplitRows = 16;  // tiles of at most as many rows (one token's anyway) share out their chunks
+constexpr std::int64_t kFetchBytes = 8192;  // how far ahead of a block its successors are fetched
+constexpr std::int64_t kTileRows = 64;      // query rows of one job: their sums stay in the first-level cache
+constexpr std::int64_t kSplitRows = 16;     // tiles of at most as many rows (one token's anyway) share out their chunks
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 std::int64_t round_up(std::int64_t n, std::int64_t multiple) { return divide_up(n, multiple) * multiple; }
@@ -171,8 +172,10 @@ class Attention {
     const std::int64_t end = tile.position() + tile.count;
     const std::int64_t first = std::max(chunk * kChunkPages, first_seen(tile.position()) / kPageTokens);
     const std::int64_t last = std::min((chunk + 1) * kChunkPages, divide_up(end, kPageTokens));
+    const std::int64_t ahead = divide_up(kFetchBytes, layout_.block_bytes());
     for (std::int64_t page = first; page < last; ++page) {
-      const std::byte* next = page + 1 < last ? tile.sequence->pages.block(page + 1, tile.kv_head).keys : nullptr;
+      const std::byte* next =
+          page + ahead < last ? tile.sequence->pages.block(page + ahead, tile.kv_head).keys : nullptr;
       visit_page(rows, page, next, partial);
     }
   }
@@ -194,7 +197,7 @@ class Attention {
     const KvBlock block = tile.sequence->pages.block(page, tile.kv_head);
     BlockView view{block.keys, block.values, layout_.panel_bytes(), layout_.value_row_bytes()};
     view.next = next;
-    view.next_lines = divide_up(layout_.block_bytes(), 64 * kPageTokens);
+    view.block_bytes = layout_.block_bytes();
     ValueParams value;
     const auto widened = [&](const std::uint16_t* halves) -> const float* {
       if (!halves) return nullptr;

@@ -5,10 +5,11 @@
 //     f32, f16   [2 panels][d][16 tokens]
 //     int8       [2][ceil(d / 4)][16][4 dims]   code + 128 as u8
 //     int4       [2][ceil(d / 8)][16][4]        byte b: dim 8 j + b in the low nibble, 8 j + 4 + b in the high one
-//   values  rows of tokens, so that a weighted sum runs along the dims
+//   values  rows of tokens, so that a weighted sum runs along the dims; integers in quads of tokens, so that one
+//           instruction multiplies four of them with their weights
 //     f32, f16   [32][d rounded up to 16]
-//     int8       [32][d rounded up to 16]       s8
-//     int4       [32][d rounded up to 32, halved]  16 bytes for 32 dims: byte b holds dims b (low) and b + 16 (high)
+//     int8       [8][d rounded up to 16][4 tokens]         s8
+//     int4       [8][ceil(d / 32)][16][4 tokens]           dims b in the low nibbles, b + 16 in the high ones
 //   parameters  per (head, token), f16: scale of the key; int4: its minimum; the same of the value
 //     int8: x = scale * code, codes -127 .. 127; int4: x = minimum + scale * code, codes 0 .. 15
 //
@@ -31,6 +32,15 @@ std::optional<KvType> kv_type_from_name(std::string_view name);
 
 inline constexpr std::int64_t kPageTokens = 32;
 inline constexpr std::int64_t kPanelTokens = 16;
+inline constexpr std::int64_t kQuadTokens = 4;
+
+// Where an integer page keeps dim c of a token's value, in bytes from the block's values; int4: the byte.
+constexpr std::int64_t value_byte_int8(std::int64_t row_bytes, std::int64_t token, std::int64_t c) {
+  return token / kQuadTokens * kQuadTokens * row_bytes + c * kQuadTokens + token % kQuadTokens;
+}
+constexpr std::int64_t value_byte_int4(std::int64_t row_bytes, std::int64_t token, std::int64_t c) {
+  return value_byte_int8(row_bytes, token, c / 32 * 16 + c % 16);
+}
 
 // One kv head's block of a page.
 struct KvBlock {
@@ -50,7 +60,7 @@ class KvLayout {
   std::int64_t kv_heads() const { return kv_heads_; }
   std::int64_t head_dim() const { return head_dim_; }
   std::int64_t panel_bytes() const { return panel_bytes_; }          // keys of 16 tokens
-  std::int64_t value_row_bytes() const { return value_row_bytes_; }  // one token's value
+  std::int64_t value_row_bytes() const { return value_row_bytes_; }  // one token's value; a quad takes four times that
   std::int64_t block_bytes() const { return block_bytes_; }          // a multiple of 64
   std::int64_t page_bytes() const { return kv_heads_ * block_bytes_; }
   double bytes_per_token() const { return static_cast<double>(page_bytes()) / kPageTokens; }

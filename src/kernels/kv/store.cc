@@ -33,7 +33,8 @@ class Writer {
   explicit Writer(const KvLayout& layout) : layout_(layout) {}
 
   void write(const KvBlock& block, std::int64_t token, const float* key, const float* value) const {
-    std::byte* row = block.values + token * layout_.value_row_bytes();
+    const std::int64_t row_bytes = layout_.value_row_bytes();
+    std::byte* const row = block.values + token * row_bytes;  // of floats
     const std::int64_t dims = layout_.head_dim(), panel_bytes = layout_.panel_bytes();
     const std::int64_t width = round_up(dims, 32);
     static thread_local Scratch<std::uint16_t> scratch;
@@ -43,20 +44,21 @@ class Writer {
     switch (layout_.type()) {
       case KvType::f32:
         scatter_key(key, dims, token, block.keys, panel_bytes);
-        std::memset(row, 0, layout_.value_row_bytes());
+        std::memset(row, 0, row_bytes);
         std::memcpy(row, value, dims * sizeof(float));
         break;
       case KvType::f16:
         narrow_(key, dims, halves);
         scatter_key(halves, dims, token, block.keys, panel_bytes);
         narrow_(value, dims, halves);
-        std::memcpy(row, halves, layout_.value_row_bytes());
+        std::memcpy(row, halves, row_bytes);
         break;
       case KvType::int8:
         block.key_scale[token] = symmetric(key, codes);
         write_key_int8(codes, block.keys + token / kPanelTokens * panel_bytes, token % kPanelTokens);
         block.value_scale[token] = symmetric(value, codes);
-        std::memcpy(row, codes, layout_.value_row_bytes());
+        for (std::int64_t c = 0; c < row_bytes; ++c)
+          block.values[value_byte_int8(row_bytes, token, c)] = static_cast<std::byte>(codes[c]);
         break;
       case KvType::int4: {
         const Affine of_key = affine(key, codes);
@@ -68,7 +70,8 @@ class Writer {
         block.value_minimum[token] = of_value.minimum;
         for (std::int64_t c = 0; c < width; c += 32)
           for (std::int64_t b = 0; b < 16; ++b)
-            row[c / 2 + b] = static_cast<std::byte>(codes[c + b] | codes[c + 16 + b] << 4);
+            block.values[value_byte_int4(row_bytes, token, c + b)] =
+                static_cast<std::byte>(codes[c + b] | codes[c + 16 + b] << 4);
         break;
       }
     }
@@ -138,16 +141,18 @@ class Reader {
   }
 
   float value(std::int64_t token, std::int64_t c) const {
-    const std::byte* row = block_.values + token * layout_.value_row_bytes();
+    const std::int64_t row_bytes = layout_.value_row_bytes();
+    const std::byte* row = block_.values + token * row_bytes;
     switch (layout_.type()) {
       case KvType::f32:
         return reinterpret_cast<const float*>(row)[c];
       case KvType::f16:
         return f16_to_float(reinterpret_cast<const std::uint16_t*>(row)[c]);
       case KvType::int8:
-        return f16_to_float(block_.value_scale[token]) * static_cast<float>(static_cast<std::int8_t>(row[c]));
+        return f16_to_float(block_.value_scale[token]) *
+               static_cast<float>(static_cast<std::int8_t>(block_.values[value_byte_int8(row_bytes, token, c)]));
       case KvType::int4: {
-        const auto byte = static_cast<int>(row[c / 32 * 16 + c % 16]);
+        const auto byte = static_cast<int>(block_.values[value_byte_int4(row_bytes, token, c)]);
         const int code = c % 32 < 16 ? byte & 15 : byte >> 4;
         return f16_to_float(block_.value_minimum[token]) +
                f16_to_float(block_.value_scale[token]) * static_cast<float>(code);
