@@ -157,6 +157,13 @@ struct StoredTensor {
 };
 
 // What a format registers (src/formats/UNITS).
+// What codes and parameters mean to integer kernels, as the parameters of formats/int and formats/dual lie.
+enum class CodeArithmetic : std::uint8_t {
+  other,   // none of these: decoded to floats
+  affine,  // scale * (code - zero), {scale, zero} of a group
+  dual,    // coarse * (fine * (code - zero)), {coarse, fine, zero}
+};
+
 struct FormatDescriptor {
   std::string_view name;     // "int"
   std::string_view summary;  // one line for `vernier list formats`
@@ -176,6 +183,7 @@ struct FormatDescriptor {
   std::optional<DType> scale_dtype = {};
   // The one spec of a format whose name says everything; recipes need not repeat it.
   std::optional<GridSpec> fixed = {};
+  CodeArithmetic arithmetic = CodeArithmetic::other;
 };
 
 std::span<const FormatDescriptor* const> formats();

@@ -193,6 +193,18 @@ TEST(Panel, DecodesWhatWasPacked) {
   }
 }
 
+TEST(Panel, GivesBackWhatWasPacked) {
+  for (const PanelSpec& spec : every_spec(37, 200, 64)) {
+    const Packed w = make(spec, Values::random);
+    const PanelContents found = unpack_panels(*w.matrix);
+    SCOPED_TRACE(text(spec, 0));
+    EXPECT_EQ(found.codes, w.codes);
+    EXPECT_EQ(found.scales, w.scales);
+    EXPECT_EQ(found.fine, w.fine);
+    EXPECT_EQ(found.zeros, w.zeros);
+  }
+}
+
 TEST(Panel, BytesFollowTheDescription) {
   // 3 panels of 192 columns: codes, scales, integers, each at a multiple of 64.
   EXPECT_EQ(panel_bytes({PanelKind::dual, 4, 40, 130, 64}), 3 * 16 * 96 + 3 * 64 + round_up(3 * 3 * 16, 64));

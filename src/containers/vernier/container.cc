@@ -96,8 +96,9 @@ Result<std::vector<TensorView>> views_of(const Checkpoint& checkpoint, const std
 }
 
 // In place; from a copy where another tool moved the tensor off its alignment.
-Result<std::shared_ptr<const WeightMatrix>> open_panels(const Checkpoint& checkpoint, const kernels::PanelSpec& spec,
-                                                        const std::string& stored) {
+Result<std::shared_ptr<const kernels::PanelMatrix>> open_panels(const Checkpoint& checkpoint,
+                                                                const kernels::PanelSpec& spec,
+                                                                const std::string& stored) {
   VN_ASSIGN(const TensorView view, checkpoint.view(stored));
   if (reinterpret_cast<std::uintptr_t>(view.bytes.data()) % tensor_alignment == 0)
     return kernels::PanelMatrix::open(spec, view.bytes, mapping_of(checkpoint, stored));
@@ -126,6 +127,10 @@ Result<std::shared_ptr<const WeightMatrix>> open_matrix(const Checkpoint& checkp
 
 Result<GridPart> part_of(const Checkpoint& checkpoint, const WeightPlan& weight,
                          const std::vector<std::string>& stored) {
+  if (const auto panels = panel_spec(weight)) {
+    VN_ASSIGN(const auto matrix, open_panels(checkpoint, *panels, stored[0]));
+    return unpack(*matrix, *weight.grid);
+  }
   VN_ASSIGN(const FormatDescriptor* format, find_format(weight.grid->format));
   VN_ASSIGN(const std::vector<TensorView> views, views_of(checkpoint, stored));
   return format->unpack(*weight.grid, weight.shape[0], weight.shape[1], views);
@@ -166,8 +171,7 @@ Result<LogicalTensor> quantized_tensor(const Checkpoint& checkpoint, const Weigh
   logical.open = [weight, parts](const Checkpoint& from) { return open_matrix(from, weight, parts); };
   logical.info.grid = weight.grid;
   logical.info.column_groups = weight.column_groups;
-  if (!panel_spec(weight))
-    logical.part = [weight, parts](const Checkpoint& from) { return part_of(from, weight, parts); };
+  logical.part = [weight, parts](const Checkpoint& from) { return part_of(from, weight, parts); };
   return logical;
 }
 

@@ -15,10 +15,10 @@ std::optional<PanelSpec> panel_spec(const WeightPlan& weight) {
   const GridSpec& grid = *weight.grid;
   PanelSpec spec{PanelKind::plain, grid.bits, weight.shape[0], weight.shape[1]};
   if (grid.group > 0) spec.group = grid.group;
-  if (grid.format == "dual")
+  const auto format = find_format(grid.format);
+  if (!format.ok() || (*format)->arithmetic == CodeArithmetic::other) return std::nullopt;
+  if ((*format)->arithmetic == CodeArithmetic::dual)
     spec.kind = PanelKind::dual;
-  else if (grid.format != "int" && grid.format != "ternary")  // whose codes and parameters are alike
-    return std::nullopt;
   else if (grid.group > 0)
     spec.kind = PanelKind::group;
   return check(spec).ok() ? std::optional(spec) : std::nullopt;
@@ -43,6 +43,28 @@ Result<Tensor> pack(const PanelSpec& spec, const GridPart& part) {
   Tensor packed(DType::u8, Shape{panel_bytes(spec)});
   VN_TRY(pack_panels(spec, {part.codes, scales, fine, zeros}, packed.bytes()));
   return packed;
+}
+
+Result<GridPart> unpack(const kernels::PanelMatrix& panels, const GridSpec& grid) {
+  const PanelSpec& spec = panels.spec();
+  kernels::PanelContents contents = unpack_panels(panels);
+  GridPart part{.rows = spec.rows, .cols = spec.cols, .codes = std::move(contents.codes)};
+  VN_ASSIGN(part.grid, make_grid(grid));
+  const bool dual = spec.kind == PanelKind::dual;
+  const int width = part.grid->params_per_group();
+  const std::int64_t count = part.grid->per_tensor() ? 1 : spec.rows * spec.groups();
+  part.params.resize(static_cast<std::size_t>(count * width));
+  for (std::int64_t i = 0; i < count; ++i) {
+    float* const params = part.params.data() + i * width;
+    params[dual ? int{dual_zero} : int{int_zero}] = contents.zeros[i];
+    if (dual) {
+      params[dual_fine] = contents.fine[i];
+      params[dual_coarse] = contents.scales[i / spec.groups()];
+    } else {
+      params[int_scale] = contents.scales[i];
+    }
+  }
+  return part;
 }
 
 }  // namespace vernier::container_vernier

@@ -15,4 +15,7 @@ std::optional<kernels::PanelSpec> panel_spec(const WeightPlan& weight);
 // One U8 tensor of panel_bytes(spec).
 Result<Tensor> pack(const kernels::PanelSpec& spec, const GridPart& part);
 
+// The part that was packed.
+Result<GridPart> unpack(const kernels::PanelMatrix& panels, const GridSpec& grid);
+
 }  // namespace vernier::container_vernier

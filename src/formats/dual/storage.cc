@@ -217,6 +217,7 @@ const FormatDescriptor format_dual{
     .open = open,
     .unpack = unpack,
     .scale_dtype = DType::f32,
+    .arithmetic = CodeArithmetic::dual,
 };
 }  // namespace units
 

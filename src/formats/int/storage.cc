@@ -197,6 +197,7 @@ const FormatDescriptor format_int{
     .pack = int_pack,
     .open = int_open,
     .unpack = int_unpack,
+    .arithmetic = CodeArithmetic::affine,
 };
 }  // namespace units
 

@@ -73,6 +73,7 @@ const FormatDescriptor format_ternary{
     .pack = int_pack,
     .open = int_open,
     .unpack = int_unpack,
+    .arithmetic = CodeArithmetic::affine,
 };
 }  // namespace units
 

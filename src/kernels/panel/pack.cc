@@ -79,4 +79,31 @@ Status pack_panels(const PanelSpec& spec, const PanelSource& source, std::span<s
   return {};
 }
 
+PanelContents unpack_panels(const PanelMatrix& panels) {
+  const PanelSpec& spec = panels.spec();
+  const bool dual = spec.kind == PanelKind::dual;
+  const std::int64_t groups = panels.groups(), scale_groups = spec.kind == PanelKind::group ? groups : 1;
+  PanelContents out;
+  out.codes.resize(static_cast<std::size_t>(spec.rows * spec.cols));
+  out.scales.resize(static_cast<std::size_t>(spec.rows * scale_groups));
+  out.fine.resize(static_cast<std::size_t>(dual ? spec.rows * groups : 0));
+  out.zeros.resize(static_cast<std::size_t>(spec.rows * groups));
+  parallel_for(panels.panels(), [&](std::int64_t panel) {
+    const std::int64_t first = panel * kPanelRows, live = std::min(kPanelRows, spec.rows - first);
+    for (std::int64_t row = 0; row < live; ++row) {
+      const std::int64_t r = first + row;
+      for (std::int64_t c = 0; c < spec.cols; ++c)
+        out.codes[r * spec.cols + c] = static_cast<std::uint8_t>(get_code(spec.bits, panels.codes(panel), row, c));
+      for (std::int64_t g = 0; g < scale_groups; ++g)
+        out.scales[r * scale_groups + g] = panels.scales(panel)[g * kPanelRows + row];
+      for (std::int64_t g = 0; g < groups; ++g) {
+        const FineGrid fine = fine_grid(spec, panels.integers(panel) + g * integer_bytes(spec), row);
+        out.zeros[r * groups + g] = static_cast<std::uint8_t>(fine.zero);
+        if (dual) out.fine[r * groups + g] = static_cast<std::uint8_t>(fine.scale);
+      }
+    }
+  });
+  return out;
+}
+
 }  // namespace vernier::kernels

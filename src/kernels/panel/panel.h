@@ -24,6 +24,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "kernels/panel/rows.h"
 #include "vernier/format.h"
@@ -69,6 +70,14 @@ struct PanelSource {
 // panel_bytes(spec) bytes. Equal sources give equal bytes.
 Status pack_panels(const PanelSpec& spec, const PanelSource& source, std::span<std::byte> out);
 
+// What pack_panels() was given.
+struct PanelContents {
+  std::vector<std::uint8_t> codes;
+  std::vector<float> scales;
+  std::vector<std::uint8_t> fine;
+  std::vector<std::uint8_t> zeros;
+};
+
 // A matrix on packed bytes that stay where they are (usually a mapped file).
 class PanelMatrix final : public WeightMatrix {
  public:
@@ -104,6 +113,10 @@ class PanelMatrix final : public WeightMatrix {
   const std::uint8_t* integers_ = nullptr;
   std::shared_ptr<const void> keep_alive_;
 };
+
+// What the panels were packed from, in parallel over panels. Codes are as they are stored: damaged bytes can give more
+// than the grid has.
+PanelContents unpack_panels(const PanelMatrix& panels);
 
 // How the activations of products with `weight` are usually quantized: in groups where it has float scales per group.
 RowsFormat rows_format(const PanelMatrix& weight);
