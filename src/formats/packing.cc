@@ -8,7 +8,7 @@
 #include <cassert>
 #include <cstring>
 
-#include "formats/vectorize.h"
+#include "base/vectorize.h"
 
 namespace vernier {
 

@@ -7,8 +7,8 @@
 
 #include "base/fail.h"
 #include "base/threads.h"
+#include "base/vectorize.h"
 #include "formats/row_search.h"
-#include "formats/vectorize.h"
 
 namespace vernier {
 namespace {

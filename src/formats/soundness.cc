@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "formats/vectorize.h"
+#include "base/vectorize.h"
 #include "tensor/finite.h"
 
 namespace vernier {

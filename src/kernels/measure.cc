@@ -7,7 +7,7 @@
 
 #include "base/stopwatch.h"
 #include "base/threads.h"
-#include "formats/vectorize.h"
+#include "base/vectorize.h"
 #include "kernels/onednn/api.h"
 #include "kernels/ops.h"
 

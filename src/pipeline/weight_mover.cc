@@ -8,6 +8,7 @@
 #include "base/threads.h"
 #include "formats/spread.h"
 #include "tensor/convert.h"
+#include "tensor/sums.h"
 
 namespace vernier {
 namespace {
@@ -51,12 +52,8 @@ double squares(const Tensor& values, std::int64_t cols) {
   const auto rows = static_cast<std::int64_t>(all.size()) / cols;
   std::vector<double> sums(static_cast<std::size_t>(rows));  // by row, so that their sum does not depend on threads
   parallel_ranges(rows, decode_rows_at_once, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t r = first; r < last; ++r) {
-      double sum = 0;
-      for (const float x : all.subspan(static_cast<std::size_t>(r * cols), static_cast<std::size_t>(cols)))
-        sum += double{x} * x;
-      sums[r] = sum;
-    }
+    for (std::int64_t r = first; r < last; ++r)
+      sums[r] = sum_of_squares(all.subspan(static_cast<std::size_t>(r * cols), static_cast<std::size_t>(cols)));
   });
   double sum = 0;
   for (const double s : sums) sum += s;

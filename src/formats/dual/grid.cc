@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "base/fail.h"
+#include "base/vectorize.h"
 #include "formats/stored_tensors.h"
-#include "formats/vectorize.h"
 
 namespace vernier {
 namespace {

@@ -40,9 +40,10 @@ struct BlockType {
   bool exponent;              // d is a power of two, 2^(e - 128) for a byte e
   void (*unpack)(const std::uint8_t* bytes, BlockFields& out);
   void (*pack)(const BlockFields& block, std::uint8_t* bytes);
+  const GgufType* stored = find_gguf_type(name);
 
-  std::int64_t block() const { return find_gguf_type(name)->block; }
-  std::int64_t bytes() const { return find_gguf_type(name)->bytes; }
+  std::int64_t block() const { return stored->block; }
+  std::int64_t bytes() const { return stored->bytes; }
   std::int64_t groups() const { return block() / group; }
   bool joint() const { return scale_low != scale_high; }
   bool symmetric() const { return !affine; }

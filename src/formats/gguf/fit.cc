@@ -2,9 +2,9 @@
 #include <cmath>
 #include <limits>
 
+#include "base/vectorize.h"
 #include "formats/gguf/grid.h"
 #include "formats/gguf/search.h"
-#include "formats/vectorize.h"
 
 #define VN_INLINE inline __attribute__((always_inline))
 

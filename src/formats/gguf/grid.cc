@@ -4,9 +4,10 @@
 #include <cmath>
 
 #include "base/fail.h"
+#include "base/vectorize.h"
 #include "formats/stored_tensors.h"
-#include "formats/vectorize.h"
 #include "tensor/convert.h"
+#include "tensor/sums.h"
 
 namespace vernier {
 namespace {
@@ -94,8 +95,7 @@ float stored_half(float value) {
 float stored_half_or_zero(float value) { return round_to(DType::f16, std::clamp(value, -highest_half, highest_half)); }
 
 StepOffset search_step(const SearchType& search, std::span<const float> values, std::span<const float> importance) {
-  double square = 0;
-  for (float v : values) square += double{v} * v;
+  const double square = sum_of_squares(values);
   SearchBatch batch;
   SearchLines lines;
   load_batch(search.type, values, importance, square / static_cast<double>(values.size()), 0, 1, batch);
@@ -176,9 +176,7 @@ bool BlockGrid::fit(std::span<const float> values, std::span<const float> import
 void BlockGrid::search_row(std::span<const float> row, std::span<const float> importance,
                            std::span<float> params) const {
   const auto cols = static_cast<std::int64_t>(row.size()), count = groups(cols);
-  double square = 0;
-  for (float v : row) square += double{v} * v;
-  square /= static_cast<double>(std::max<std::int64_t>(1, cols));
+  const double square = sum_of_squares(row) / static_cast<double>(std::max<std::int64_t>(1, cols));
   SearchBatch batch;
   SearchLines lines;
   for (std::int64_t first = 0; first < count; first += search_lanes) {

@@ -5,9 +5,9 @@
 #include <cmath>
 #include <limits>
 
+#include "base/vectorize.h"
 #include "formats/gguf/grid.h"
 #include "formats/gguf/search.h"
-#include "formats/vectorize.h"
 
 namespace vernier {
 namespace {

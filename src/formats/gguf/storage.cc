@@ -4,12 +4,15 @@
 #include <cstring>
 
 #include "base/fail.h"
+#include "base/threads.h"
 #include "formats/gguf/grid.h"
 #include "formats/soundness.h"
 #include "formats/stored_tensors.h"
 
 namespace vernier {
 namespace {
+
+constexpr std::int64_t pack_rows_at_once = 16;  // of one worker
 
 std::int64_t block_count(const BlockType& type, std::int64_t cols) { return (cols + type.block() - 1) / type.block(); }
 
@@ -100,31 +103,39 @@ std::optional<Unsound> BlockMatrix::unsound(std::int64_t first, std::int64_t cou
   return std::nullopt;
 }
 
+// Block b of a row; what lies past its end is zero.
+void fill_block(const GridPart& part, const BlockType& type, std::int64_t row, std::int64_t b, BlockFields& block) {
+  const std::int64_t first = b * type.block(), width = std::min(type.block(), part.cols - first);
+  std::memcpy(block.codes, part.codes.data() + row * part.cols + first, static_cast<std::size_t>(width));
+  std::memset(block.codes + width, type.zero, static_cast<std::size_t>(type.block() - width));
+  const std::int64_t groups = part.groups();
+  for (std::int64_t g = 0; g < type.groups(); ++g) {
+    const std::int64_t index = b * type.groups() + g;
+    block.scale[g] = type.joint() ? 0.0f : 1.0f;
+    block.min[g] = type.affine && type.joint() ? 0.0f : 1.0f;
+    if (index >= groups) continue;
+    const auto params = part.params_of(row, index);
+    block.d = params[block_d], block.dmin = params[block_dmin];
+    block.scale[g] = params[block_scale], block.min[g] = params[block_min];
+  }
+}
+
 std::vector<Tensor> pack(const GridPart& part) {
   const GridSpec& spec = part.grid->spec();
   const BlockType& type = *find_block_type(spec.format);
   std::vector<Tensor> tensors;
   for (const StoredTensor& t : block_layout(spec, part.rows, part.cols, !part.group_of_column.empty()))
     tensors.emplace_back(t.dtype, t.shape);
-  auto* out = reinterpret_cast<std::uint8_t*>(tensors[0].bytes().data());
-  const std::int64_t groups = part.groups();
-  for (std::int64_t r = 0; r < part.rows; ++r)
-    for (std::int64_t b = 0; b < block_count(type, part.cols); ++b, out += type.bytes()) {
-      BlockFields block;
-      const std::int64_t first = b * type.block(), width = std::min(type.block(), part.cols - first);
-      std::memset(block.codes, type.zero, sizeof block.codes);
-      std::memcpy(block.codes, part.codes.data() + r * part.cols + first, static_cast<std::size_t>(width));
-      for (std::int64_t g = 0; g < type.groups(); ++g) {
-        const std::int64_t index = b * type.groups() + g;
-        block.scale[g] = type.joint() ? 0.0f : 1.0f;
-        block.min[g] = type.affine && type.joint() ? 0.0f : 1.0f;
-        if (index >= groups) continue;
-        const auto params = part.params_of(r, index);
-        block.d = params[block_d], block.dmin = params[block_dmin];
-        block.scale[g] = params[block_scale], block.min[g] = params[block_min];
+  const std::span<std::byte> blocks = tensors[0].bytes();
+  parallel_ranges(part.rows, pack_rows_at_once, [&](std::int64_t begin, std::int64_t end) {
+    auto* out = reinterpret_cast<std::uint8_t*>(blocks.data()) + begin * block_count(type, part.cols) * type.bytes();
+    for (std::int64_t r = begin; r < end; ++r)
+      for (std::int64_t b = 0; b < block_count(type, part.cols); ++b, out += type.bytes()) {
+        BlockFields block;
+        fill_block(part, type, r, b, block);
+        type.pack(block, out);
       }
-      type.pack(block, out);
-    }
+  });
   if (!part.group_of_column.empty())
     std::memcpy(tensors[1].bytes().data(), part.group_of_column.data(), tensors[1].bytes().size());
   return tensors;

@@ -1,8 +1,8 @@
 #include "formats/int/grid.h"
 
 #include "base/fail.h"
+#include "base/vectorize.h"
 #include "formats/stored_tensors.h"
-#include "formats/vectorize.h"
 #include "tensor/convert.h"
 
 namespace vernier {

@@ -4,9 +4,9 @@
 #include <array>
 
 #include "base/fail.h"
+#include "base/vectorize.h"
 #include "formats/minifloat/codec.h"
 #include "formats/stored_tensors.h"
-#include "formats/vectorize.h"
 #include "tensor/convert.h"
 
 namespace vernier {

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "formats/vectorize.h"
+#include "base/vectorize.h"
 #include "kernels/panel/layout.h"
 
 namespace vernier::kernels {

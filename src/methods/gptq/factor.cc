@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/threads.h"
-#include "formats/vectorize.h"
+#include "base/vectorize.h"
 #include "kernels/ops.h"
 
 namespace vernier::gptq {

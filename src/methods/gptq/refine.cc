@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/vectorize.h"
 #include "formats/shared_params.h"
-#include "formats/vectorize.h"
 #include "kernels/ops.h"
 
 namespace vernier::gptq {

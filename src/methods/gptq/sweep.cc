@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "formats/vectorize.h"
+#include "base/vectorize.h"
 #include "kernels/ops.h"
 
 namespace vernier::gptq {

@@ -1,6 +1,7 @@
 #include "base/threads.h"
 #include "methods/row_error.h"
 #include "methods/rtn/round.h"
+#include "tensor/sums.h"
 
 namespace vernier {
 namespace {
@@ -24,12 +25,12 @@ Result<GridPart> RtnSolver::solve(const SolveInput& input, SolveReport& report) 
     std::vector<float> tile((last - first) * w.cols);
     for (std::int64_t r = first; r < last; ++r) {
       const std::span<float> row(tile.data() + (r - first) * w.cols, static_cast<std::size_t>(w.cols));
+      const std::span<const float> values(w.row(r), row.size());
       round_row(input, r, part, row);
-      for (std::int64_t c = 0; c < w.cols; ++c) {
-        row[c] -= w(r, c);
-        error[r] += double{row[c]} * row[c];
-        norm[r] += double{w(r, c)} * w(r, c);
-      }
+      norm[r] = sum_of_squares(values);
+      error[r] = sum_of_squared_differences(row, values);
+      if (!input.hessian) continue;
+      for (std::int64_t c = 0; c < w.cols; ++c) row[c] -= values[c];
     }
     if (!input.hessian) return;
     const std::int64_t rows = last - first;
