@@ -9,6 +9,7 @@
 #include "containers/container.h"
 #include "eval/metric.h"
 #include "methods/method.h"
+#include "pipeline/container_grids.h"
 #include "vernier/format.h"
 #include "vernier/recipe.h"
 
@@ -74,11 +75,51 @@ Json list_metrics() {
   return list;
 }
 
+Json list_containers() {
+  Json list = Json::array();
+  for (const ContainerDescriptor* container : containers()) {
+    Json json = entry(container->name, container->summary);
+    json["written"] = container->accepts != nullptr;
+    json["also_reads"] = container->also_reads;
+    list.push_back(std::move(json));
+  }
+  return list;
+}
+
 Json list_recipes() {
   Json list = Json::array();
   for (const std::string& name : recipe_names()) {
     auto recipe = load_recipe(name);
     list.push_back(entry(name, recipe.ok() ? recipe->summary : recipe.error().text()));
+  }
+  return list;
+}
+
+// "2 to 8", "2 to 4, 8": bits, ascending.
+std::string ranges(const std::vector<int>& bits) {
+  std::string text;
+  for (std::size_t first = 0, last = 0; first < bits.size(); first = last + 1) {
+    for (last = first; last + 1 < bits.size() && bits[last + 1] == bits[last] + 1;) ++last;
+    text += fmt::format("{}{}{}", text.empty() ? "" : ", ", bits[first],
+                        last == first ? "" : fmt::format(" to {}", bits[last]));
+  }
+  return text;
+}
+
+// Bits of the grids that each container holds without rounding. What it holds it reads, too.
+Json list_grids() {
+  Json list = Json::array();
+  for (const GridKind& kind : grid_kinds()) {
+    Json row;
+    row["grid"] = kind.name;
+    for (const ContainerDescriptor* container : containers()) {
+      if (!container->accepts || container->name == "safetensors") continue;
+      std::vector<int> bits;
+      for (std::size_t at = 0; at < kind.grids.size(); ++at)
+        if (held_as(*container, kind, at)) bits.push_back(kind.grids[at].bits);
+      row[std::string(container->name)] = bits.empty() ? "-" : kind.grids.size() == 1 ? "yes" : ranges(bits);
+    }
+    list.push_back(std::move(row));
   }
   return list;
 }
@@ -91,7 +132,8 @@ constexpr Listing listings[] = {
     {"methods", list_methods},
     {"formats", [] { return list_plain(formats()); }},
     {"architectures", list_architectures},
-    {"containers", [] { return list_plain(containers()); }},
+    {"containers", list_containers},
+    {"grids", list_grids},
     {"recipes", list_recipes},
     {"metrics", list_metrics},
 };
@@ -110,7 +152,8 @@ void print_listing(const Json& list) {
   if (list.empty()) return;
   std::vector<Table::Column> columns;
   for (const auto& [key, value] : list[0].items()) {
-    if (key != "options") columns.push_back({key, Table::Align::left, key == "summary" || key == "source"});
+    if (key != "options")
+      columns.push_back({key, Table::Align::left, key == "summary" || key == "source" || key == "also_reads"});
   }
   Table table(columns), options({{"option"}, {"default"}, {"help", Table::Align::left, true}});
   bool any_options = false;
@@ -153,7 +196,9 @@ std::function<int()> setup(CLI::App& app) {
   for (const Listing& listing : listings) names.emplace_back(listing.name);
   app.add_option("WHAT", command->what, "what to list")->required()->check(CLI::IsMember(names));
   add_common_options(app, command->common);
-  app.footer("Examples:\n  vernier list recipes\n  vernier list methods --json");
+  app.footer(
+      "grids: the bits of each grid that each container holds as they are, code for code.\n\n"
+      "Examples:\n  vernier list recipes\n  vernier list methods --json\n  vernier list grids");
   return [command] { return run_list(*command); };
 }
 
@@ -161,6 +206,7 @@ std::function<int()> setup(CLI::App& app) {
 
 namespace units {
 extern const CommandDescriptor command_list;
-const CommandDescriptor command_list = {"list", "Methods, formats, architectures, containers, recipes, metrics", setup};
+const CommandDescriptor command_list = {"list", "Methods, formats, architectures, containers, grids, recipes, metrics",
+                                        setup};
 }  // namespace units
 }  // namespace vernier

@@ -50,6 +50,7 @@ struct PlacedFile {
 struct ContainerDescriptor {
   std::string_view name;  // "compressed-tensors"
   std::string_view summary;
+  std::string_view also_reads = {};  // what it holds of others' making that is not written here
   // Whether this container can hold the plan; the refusal names the tensor and what the container lacks.
   Status (*accepts)(const OutputPlan& plan);
   // Tensors that one weight becomes, exact sizes, in the order encode() returns them.

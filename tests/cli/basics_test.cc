@@ -139,5 +139,15 @@ TEST(Cli, QuantizeThenEvaluate) {
   EXPECT_LT(figures["kl_mean"].get<double>(), 1e-2);
 }
 
+TEST(CliList, TheMatrixOfTheDocumentationIsCurrent) {
+  const testing::Run run = testing::run_vernier({"list", "grids"});
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  EXPECT_EQ(run.err, "");
+  EXPECT_NE(testing::read_file(testing::source_dir() + "/docs/containers.md").find("```\n" + run.out + "```\n"),
+            std::string::npos)
+      << "docs/containers.md should hold what `vernier list grids` prints:\n"
+      << run.out;
+}
+
 }  // namespace
 }  // namespace vernier

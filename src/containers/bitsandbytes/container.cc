@@ -82,7 +82,8 @@ namespace units {
 extern const ContainerDescriptor container_bitsandbytes;
 const ContainerDescriptor container_bitsandbytes{
     .name = "bitsandbytes",
-    .summary = "NF4, FP4 (with and without double quantization) and int8 of bitsandbytes (read only)",
+    .summary = "checkpoints of bitsandbytes",
+    .also_reads = "NF4 and FP4 in blocks, with plain and quantized scales; int8 rows",
     .accepts = nullptr,
     .layout = nullptr,
     .encode = nullptr,

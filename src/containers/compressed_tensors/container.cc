@@ -14,6 +14,7 @@ extern const ContainerDescriptor container_compressed_tensors;
 const ContainerDescriptor container_compressed_tensors{
     .name = "compressed-tensors",
     .summary = "integers, FP8, NVFP4 and MXFP4 as vLLM and transformers load them",
+    .also_reads = "columns in another order (g_idx) and padded words, of older releases",
     .accepts = compressed_tensors::accepts,
     .layout = compressed_tensors::layout,
     .encode = compressed_tensors::encode,

@@ -84,7 +84,8 @@ namespace units {
 extern const ContainerDescriptor container_fp8;
 const ContainerDescriptor container_fp8{
     .name = "fp8",
-    .summary = "FP8 checkpoints with scales per block, as large models are released (read only)",
+    .summary = "FP8 checkpoints with scales per block, as large models are released",
+    .also_reads = "E4M3 under a scale per block",
     .accepts = nullptr,
     .layout = nullptr,
     .encode = nullptr,

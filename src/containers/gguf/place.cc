@@ -4,9 +4,12 @@
 #include <map>
 
 #include "base/fail.h"
+#include "base/log.h"
 #include "containers/gguf/metadata.h"
 #include "containers/gguf/names.h"
 #include "containers/gguf/writer.h"
+#include "io/gguf/checkpoint.h"
+#include "io/tokenizer/gguf_export.h"
 
 namespace vernier::container_gguf {
 namespace {
@@ -90,6 +93,9 @@ Result<std::vector<PlacedFile>> place(const OutputPlan& plan) {
         "a larger --max-shard");
   std::vector<GgufHeaderWriter> writers(begins.size());
   VN_TRY(add_metadata(plan, writers[0]));
+  const std::string& source = plan.checkpoint->folder();
+  if (!is_gguf_path(source) && !has_tokenizer(source))
+    log_warn("{}: no tokenizer.json and no tokenizer.model: the GGUF file will have no vocabulary", source);
   const std::size_t tensors = stacks.size() + writers[0].tensors().size();
   std::vector<PlacedFile> files;
   for (std::size_t i = 0; i < begins.size(); ++i) {

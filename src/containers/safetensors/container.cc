@@ -52,7 +52,13 @@ Result<std::unique_ptr<ModelSource>> open(std::unique_ptr<Checkpoint> checkpoint
 
 namespace units {
 extern const ContainerDescriptor container_safetensors;
-const ContainerDescriptor container_safetensors{
-    "safetensors", "float checkpoints as Hugging Face saves them", accepts, layout, encode, config, recognizes, open};
+const ContainerDescriptor container_safetensors{.name = "safetensors",
+                                                .summary = "float checkpoints as Hugging Face saves them",
+                                                .accepts = accepts,
+                                                .layout = layout,
+                                                .encode = encode,
+                                                .config = config,
+                                                .recognizes = recognizes,
+                                                .open = open};
 }  // namespace units
 }  // namespace vernier

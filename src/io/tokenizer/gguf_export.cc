@@ -237,11 +237,12 @@ Status add_chat_template(const std::string& folder, GgufHeaderWriter& out) {
 
 }  // namespace
 
+bool has_tokenizer(const std::string& folder) {
+  return file_exists(folder + "/tokenizer.json") || file_exists(folder + "/tokenizer.model");
+}
+
 Status add_gguf_tokenizer(const std::string& folder, std::int64_t vocabulary, GgufHeaderWriter& out) {
-  if (!file_exists(folder + "/tokenizer.json") && !file_exists(folder + "/tokenizer.model")) {
-    log_warn("{}: no tokenizer.json and no tokenizer.model: the GGUF file will have no vocabulary", folder);
-    return {};
-  }
+  if (!has_tokenizer(folder)) return {};
   VN_ASSIGN(const auto tokenizer, open_tokenizer(folder));  // refuses damaged files, and knows BOS and EOS
   if (tokenizer->vocab_size() > vocabulary)
     return fail(ErrorCode::mismatch, "{}: the tokenizer has {} tokens, the embedding {} rows", folder,
