@@ -31,6 +31,8 @@ class ModelSource {
   const std::string& container() const { return container_; }  // "safetensors", "compressed-tensors", "vernier"
   const Json& config() const { return config_; }
   const ModelGraph& graph() const { return graph_; }
+  // Bits that the checkpoint asks its keys and values to be cached in; 0: it asks nothing.
+  int kv_bits() const { return kv_bits_; }
 
   // Logical tensors, quantized ones under the name the graph uses.
   virtual const std::vector<SourceTensor>& tensors() const = 0;
@@ -49,6 +51,7 @@ class ModelSource {
   std::string path_, container_;
   Json config_;
   ModelGraph graph_;
+  int kv_bits_ = 0;
 };
 
 }  // namespace vernier

@@ -21,7 +21,7 @@ namespace {
 struct BenchCommand {
   CommonOptions common;
   SpeedOptions options;
-  std::string model, kv = "f16", isa;
+  std::string model, kv, isa;
   bool float_inputs = false, pin = false;
 
   CLI::App* kernels = nullptr;  // the subcommand
@@ -87,10 +87,10 @@ int run_bench(BenchCommand& command) {
   if (command.kernels->parsed()) return bench_kernels(command);
   if (command.model.empty()) return usage_error("bench wants MODEL, or the word kernels");
   keep_freed_memory();
-  command.options.kv = *kernels::kv_type_from_name(command.kv);
   command.options.executor.int8_inputs = !command.float_inputs;
   const auto source = open_model(command.model);
   if (!source.ok()) return report(source.error());
+  command.options.kv = kernels::kv_type_from_name(command.kv).value_or(kv_type_for(**source));
   const auto result = measure_speed(**source, command.options);
   if (!result.ok()) return report(result.error());
   if (command.common.json) {
@@ -121,10 +121,11 @@ std::function<int()> setup(CLI::App& app) {
   app.add_option("--repetitions", options.repetitions, "of each figure; the median counts")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  app.add_option("--kv", command->kv, "elements of the KV cache")
-      ->check(CLI::IsMember({"f32", "f16", "int8", "int4"}))
-      ->capture_default_str();
-  app.add_option("--isa", command->isa, "one instruction set: scalar, avx2, avx_vnni, avx512, avx512_vnni, amx");
+  app.add_option("--kv", command->kv, "elements of the KV cache (default: f16, or what the model's config asks for)")
+      ->check(CLI::IsMember({"f32", "f16", "int8", "int4"}));
+  std::string isas;
+  for (const Isa isa : kEveryIsa) isas += fmt::format("{}{}", isas.empty() ? "" : ", ", name(isa));
+  app.add_option("--isa", command->isa, "one instruction set: " + isas);
   app.add_flag("--pin", command->pin, "bind each worker thread to a core");
   app.add_flag("--float-inputs", command->float_inputs, "multiply weight-only models in float");
   add_common_options(app, command->common);

@@ -102,6 +102,8 @@ std::function<int()> setup(CLI::App& app) {
       ->check(CLI::IsMember({"f32", "f16", "int8", "int4"}));
   app.add_flag("--int8-inputs", command->options.executor.int8_inputs,
                "multiply packed weight-only models as `run` does, their inputs quantized to int8");
+  app.add_flag("--simulate", command->options.executor.simulate,
+               "multiply packed weights in float, inputs rounded as the integer kernels round them");
   add_bytes_option(app, "--memory", command->options.memory_bytes, "most resident memory; weights are then streamed");
   add_common_options(app, command->common);
   app.footer(R"(Protocols:

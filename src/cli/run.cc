@@ -19,7 +19,7 @@ constexpr std::int64_t kChatContext = 4096;  // or the model's, where that is sm
 
 struct RunCommand {
   CommonOptions common;
-  std::string model, prompt, system, kv = "f16";
+  std::string model, prompt, system, kv;
   bool chat = false, pin = false;
   TextOptions options;
 };
@@ -94,7 +94,7 @@ int run_run(RunCommand& command, bool has_prompt) {
   if (!command.chat && !command.system.empty()) return usage_error("--system needs --chat");
   command.common.apply();
   if (command.pin) pin_threads(true);
-  command.options.kv = *kernels::kv_type_from_name(command.kv);
+  command.options.kv = kernels::kv_type_from_name(command.kv);
   command.options.show = !command.common.json;
   auto json = command.chat ? run_chat(command) : run_prompt(command);
   if (!json.ok()) return report(json.error());
@@ -138,9 +138,9 @@ std::function<int()> setup(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--ctx", options.context, "most tokens of a text (default: what is needed; --chat: 4096)")
       ->check(CLI::PositiveNumber);
-  app.add_option("--kv", command->kv, "element type of the KV cache")
-      ->check(CLI::IsMember({"f32", "f16", "int8", "int4"}))
-      ->capture_default_str();
+  app.add_option("--kv", command->kv,
+                 "element type of the KV cache (default: f16, or what the model's config asks for)")
+      ->check(CLI::IsMember({"f32", "f16", "int8", "int4"}));
   app.add_flag("--float-inputs", options.float_inputs, "multiply packed weight-only models in float (slower, exact)");
   app.add_option("--stop", options.stop_strings, "end the text where TEXT would appear (may be repeated)")
       ->type_name("TEXT")

@@ -55,7 +55,7 @@ Result<std::vector<TokenId>> TextSession::encode(const std::string& text) const 
 
 Status TextSession::set_context(std::int64_t context) {
   engine_.reset();
-  VN_ASSIGN(engine_, Engine::open(*forward_, {.kv = options_.kv, .context = context}));
+  VN_ASSIGN(engine_, Engine::open(*forward_, {.kv = options_.kv.value_or(kv_type_for(*source_)), .context = context}));
   return {};
 }
 

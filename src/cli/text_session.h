@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,7 +15,7 @@ namespace vernier {
 
 struct TextOptions {
   SamplerOptions sampler;
-  KvType kv = KvType::f16;
+  std::optional<KvType> kv = {};  // else what the model asks for
   std::int64_t max_tokens = 128;
   std::int64_t context = 0;  // positions; 0: what the command needs
   std::vector<std::string> stop_strings;

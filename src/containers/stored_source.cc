@@ -52,12 +52,14 @@ std::shared_ptr<const void> mapping_of(const Checkpoint& checkpoint, const std::
 }
 
 Result<std::unique_ptr<ModelSource>> StoredSource::make(std::unique_ptr<Checkpoint> checkpoint, ModelGraph graph,
-                                                        std::string container, std::vector<LogicalTensor> tensors) {
+                                                        std::string container, std::vector<LogicalTensor> tensors,
+                                                        int kv_bits) {
   std::unique_ptr<StoredSource> source(new StoredSource());
   source->path_ = checkpoint->folder();
   source->container_ = std::move(container);
   source->config_ = checkpoint->config();
   source->graph_ = std::move(graph);
+  source->kv_bits_ = kv_bits;
   source->checkpoint_ = std::move(checkpoint);
   source->tensors_ = std::move(tensors);
   for (std::size_t i = 0; i < source->tensors_.size(); ++i) {

@@ -37,7 +37,8 @@ class StoredSource final : public ModelSource {
   // name there is), or whose shape or element type the graph does not allow. Tensors that the graph does not read stay
   // listed and are warned about.
   static Result<std::unique_ptr<ModelSource>> make(std::unique_ptr<Checkpoint> checkpoint, ModelGraph graph,
-                                                   std::string container, std::vector<LogicalTensor> tensors);
+                                                   std::string container, std::vector<LogicalTensor> tensors,
+                                                   int kv_bits = 0);
 
   const std::vector<SourceTensor>& tensors() const override { return infos_; }
   Result<std::shared_ptr<const WeightMatrix>> matrix(const std::string& name) const override;

@@ -59,8 +59,10 @@ std::vector<GridKind> grid_kinds() {
   kinds.push_back({"fp8, one scale a row", {{"fp8", 8, true, 0, DType::bf16}}});
   kinds.push_back({"fp8, groups of 128", {{"fp8", 8, true, 128, DType::bf16}}});
   kinds.push_back({"fp8, blocks of 128 x 128", {{"fp8", 8, true, 128, DType::bf16, 128}}});
-  kinds.push_back(
-      {"fp8, one scale a row, fp8 inputs", {{"fp8", 8, true, 0, DType::bf16}}, false, ActivationSpec{.floating = true}});
+  kinds.push_back({"fp8, one scale a row, fp8 inputs",
+                   {{"fp8", 8, true, 0, DType::bf16}},
+                   false,
+                   ActivationSpec{.floating = true}});
   for (const FormatDescriptor* format : formats())
     if (format->fixed) kinds.push_back({std::string(format->name), {*format->fixed}});
   return kinds;

@@ -246,7 +246,7 @@ class Evaluation {
   // How the input of a linear op on panels is quantized for a product in integers; none: the product is one of floats.
   std::optional<kernels::RowsFormat> integer_format(int op) const {
     const kernels::PanelMatrix* weight = panels(graph_.ops[op]);
-    if (!weight) return std::nullopt;
+    if (!weight || executor_.options.simulate) return std::nullopt;
     kernels::RowsFormat format = kernels::rows_format(*weight);
     const auto found = weights_.activations.find(op);
     if (found == weights_.activations.end())

@@ -76,6 +76,9 @@ struct ExecutorOptions {
   // Multiply weight-only panels in integers, too, their inputs quantized to int8 group by group: several times faster
   // than float, and no longer the exact product. Panels whose input is quantized to int8 anyway always are.
   bool int8_inputs = false;
+  // Multiply decoded panels in float, inputs rounded to the numbers that the integer kernels take: what kernels are
+  // held to.
+  bool simulate = false;
 };
 
 // The executor on kernels: panels in integers, any other weight in float through decode_rows.

@@ -9,6 +9,11 @@ kernels::KvLayout layout_of(const ModelGraph& model, KvType type) { return {type
 
 }  // namespace
 
+KvType kv_type_for(const ModelSource& source) {
+  const int bits = source.kv_bits();
+  return bits == 0 || bits > 8 ? KvType::f16 : bits > 4 ? KvType::int8 : KvType::int4;
+}
+
 KvCache::KvCache(const ModelGraph& model, int slots, std::int64_t max_tokens, KvType type, std::int64_t pool_tokens)
     : layout_(layout_of(model, type)),
       capacity_(max_tokens),

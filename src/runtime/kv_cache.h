@@ -7,13 +7,16 @@
 #include <new>
 #include <vector>
 
-#include "arch/graph.h"
+#include "arch/source.h"
 #include "kernels/kv/page.h"
 #include "vernier/status.h"
 
 namespace vernier {
 
 using kernels::KvType;
+
+// What a cache for this model holds unless the user says: f16, or integers of the bits that its checkpoint asks for.
+KvType kv_type_for(const ModelSource& source);
 
 class KvCache {
  public:

@@ -92,6 +92,18 @@ TEST_F(Pack, IntegerInputsStayCloseToTheirSimulation) {
   EXPECT_LT(kl(quantized_, simulated), 1e-5);
 }
 
+TEST_F(Pack, KernelsScoreLikeTheirSimulation) {
+  quantize("w4a8-dgq", {"--set", "group=64", "--container", "vernier"});
+  const auto perplexity = [&](std::vector<std::string> more) {
+    std::vector<std::string> arguments{"eval", quantized_, "--text", dir_.path("text.txt"), "--ctx", "64"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return json(arguments)["perplexity"].get<double>();
+  };
+  const double kernels = perplexity({}), simulated = perplexity({"--simulate"});
+  EXPECT_NEAR(kernels / simulated, 1, 1e-4);
+  EXPECT_NE(kernels, simulated);  // sums in another order
+}
+
 TEST_F(Pack, RefusesWhatItCannotRead) {
   const Outcome exists = run_vernier({"pack", model_, "-o", model_});
   EXPECT_EQ(exists.exit_code, 1);

@@ -183,6 +183,25 @@ TEST_F(RoundTrip, QuantizedInputs) {
   expect_round_trip(*checkpoint_, {.grid = {"int", 4, false, 32, DType::f16}, .activation = odd});
 }
 
+TEST_F(RoundTrip, ASchemeForTheCacheIsAHint) {
+  const TempDir dir;
+  const std::string folder = dir.path("out");
+  VN_ASSERT_OK(testing::write_folder(
+      *checkpoint_, {.container = "compressed-tensors", .grid = {"int", 4, true, 32, DType::bf16}}, folder));
+  auto model = TinyModel::read(folder);
+  VN_ASSERT_OK(model);
+  EXPECT_EQ((*open_model(folder))->kv_bits(), 0);
+  model->config["quantization_config"]["kv_cache_scheme"] =
+      Json{{"type", "float"}, {"num_bits", 8}, {"strategy", "tensor"}, {"dynamic", false}, {"symmetric", true}};
+  for (const char* name : {"k_scale", "v_scale"})
+    model->tensors.emplace_back(std::string("model.layers.0.self_attn.") + name, Tensor(DType::f32, {1}));
+  VN_ASSERT_OK(model->write(folder));
+  const auto source = open_model(folder);
+  VN_ASSERT_OK(source);
+  EXPECT_EQ((*source)->kv_bits(), 8);
+  for (const SourceTensor& tensor : (*source)->tensors()) EXPECT_FALSE(tensor.name.ends_with("_scale")) << tensor.name;
+}
+
 TEST_F(RoundTrip, MixedPlans) {
   for (const char* container : {"compressed-tensors", "vernier"}) {
     QuantizedFolder options{.container = container, .grid = {"int", 4, true, 32, DType::bf16}};

@@ -140,8 +140,13 @@ Result<std::unique_ptr<ModelSource>> open(std::unique_ptr<Checkpoint> checkpoint
   std::unordered_set<std::string> quantized;
   for (const LogicalTensor& tensor : tensors) quantized.insert(tensor.info.name);
   VN_TRY(check_targets(*checkpoint, scheme, graph, quantized));
+  if (scheme.kv_bits > 0)
+    for (const Checkpoint::Entry& entry : checkpoint->entries())
+      if (entry.tensor.name.ends_with(".k_scale") || entry.tensor.name.ends_with(".v_scale"))
+        claimed.insert(entry.tensor.name);
   append_plain_tensors(*checkpoint, claimed, tensors);
-  return StoredSource::make(std::move(checkpoint), std::move(graph), "compressed-tensors", std::move(tensors));
+  return StoredSource::make(std::move(checkpoint), std::move(graph), "compressed-tensors", std::move(tensors),
+                            scheme.kv_bits);
 }
 
 }  // namespace vernier::compressed_tensors

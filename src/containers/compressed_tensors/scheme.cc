@@ -202,12 +202,16 @@ Status refuse_unknown_storage(const Json& quantization, const std::string& where
   }
   if (const Json* transform = reader.find("transform_config"); transform && !transform->empty())
     return fail(ErrorCode::unsupported, "{}.transform_config: online transforms are not supported", where);
-  if (const Json* cache = reader.find("kv_cache_scheme")) {
-    VN_ASSIGN(const Args args, parse_args(*cache, where + ".kv_cache_scheme"));
-    log_warn("{}.kv_cache_scheme asks for keys and values in {}-bit {}s; here they are cached as --kv says", where,
-             args.bits, args.floating ? "float" : "integer");
-  }
   return {};
+}
+
+// Bits of the scheme of keys and values; 0 where there is none. Its scales are not needed: the cache here has one of
+// its own for each head and token.
+Result<int> kv_bits_of(const Json& quantization, const std::string& where) {
+  const Json* scheme = ConfigReader(quantization, where).find("kv_cache_scheme");
+  if (!scheme) return 0;
+  VN_ASSIGN(const Args args, parse_args(*scheme, where + ".kv_cache_scheme"));
+  return args.bits;
 }
 
 }  // namespace
@@ -246,6 +250,7 @@ Result<Scheme> parse_scheme(const Json& config, const std::string& where) {
     return fail(ErrorCode::invalid, "{}: wanted at least one group under \"config_groups\"", inside);
   Scheme scheme;
   scheme.where = inside;
+  VN_ASSIGN(scheme.kv_bits, kv_bits_of(quantization, inside));
   if (const auto ignore = quantization.find("ignore"); ignore != quantization.end() && !ignore->is_null()) {
     if (!ignore->is_array()) return fail(ErrorCode::invalid, "{}.ignore: wanted a list", inside);
     for (const Json& name : *ignore) {

@@ -22,6 +22,7 @@ struct Group {
 struct Scheme {
   std::vector<Group> groups;
   std::vector<std::string> ignore;  // module names, patterns or classes that stay in floats
+  int kv_bits = 0;                  // of kv_cache_scheme; 0: none
   std::string where;                // ".../config.json: quantization_config"
 
   // The group of a module: exact names before patterns before classes, as compressed-tensors resolves them.

@@ -6,6 +6,13 @@
 
 #include "kernels/onednn/api.h"
 
+// clang's way to say it.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+
 namespace vernier::kernels {
 
 const OnednnApi& onednn() {
