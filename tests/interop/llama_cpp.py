@@ -34,9 +34,12 @@ class Race:
         self.options, self.work, self.failed, self.rows = options, pathlib.Path(work), False, []
 
     def theirs(self, path):
-        text = run(f"{self.options.bin}/llama-perplexity", "-m", path, "-f", self.options.text, "-c", PIECE, "-b", PIECE,
-                   "--chunks", PIECES, "-t", 2)
-        return float(re.search(r"Final estimate: PPL = ([0-9.]+)", text)[1])
+        for _ in range(5):  # what llama-perplexity prints last can be lost when it ends
+            text = run(f"{self.options.bin}/llama-perplexity", "-m", path, "-f", self.options.text, "-c", PIECE, "-b", PIECE,
+                       "--chunks", PIECES, "-t", 2)
+            if found := re.search(rf"\[{PIECES}\]([0-9.]+),", text):
+                return float(found[1])
+        sys.exit(f"{path}: llama-perplexity gives no estimate:\n{text[-1500:]}")
 
     def ours(self, path):
         tokens = PIECE * PIECES
