@@ -64,8 +64,9 @@ inline void open_quantized(std::string_view container, std::string_view text, co
     floats(block + linear + ".weight", {kWidth, kWidth});
   const auto descriptor = find_container(container);
   if (!descriptor.ok()) std::abort();
-  const auto source = (*descriptor)->open(
-      Checkpoint::assemble("fuzz", config_with(std::move(quantization).value()), {zeros()}, std::move(entries)));
+  const auto source = (*descriptor)
+                          ->open(Checkpoint::assemble("fuzz", config_with(std::move(quantization).value()), {zeros()},
+                                                      std::move(entries)));
   if (!source.ok()) return;
   const std::string weight = std::string(kQuantized) + ".weight";
   if (const auto matrix = (*source)->matrix(weight); matrix.ok()) {
