@@ -156,7 +156,6 @@ struct StoredTensor {
   Shape shape;
 };
 
-// What a format registers (src/formats/UNITS).
 // What codes and parameters mean to integer kernels, as the parameters of formats/int and formats/dual lie.
 enum class CodeArithmetic : std::uint8_t {
   other,   // none of these: decoded to floats
@@ -164,6 +163,7 @@ enum class CodeArithmetic : std::uint8_t {
   dual,    // coarse * (fine * (code - zero)), {coarse, fine, zero}
 };
 
+// What a format registers (src/formats/UNITS).
 struct FormatDescriptor {
   std::string_view name;     // "int"
   std::string_view summary;  // one line for `vernier list formats`

@@ -1,11 +1,12 @@
 """Has llama.cpp load what Vernier writes, and the other way. By hand: CI has no llama.cpp.
 
-    llama_cpp.py BIN TEXT MODEL... [--vernier build/vernier] [--markdown FILE]
+    llama_cpp.py BIN TEXT MODEL... [--vernier build/vernier]
 
 BIN: a folder with llama-perplexity, llama-quantize and llama-imatrix. TEXT: to score, at least 16 pieces of 256 tokens.
 MODEL: float checkpoints. Every block type is written of each model, whole and in parts; llama-perplexity scores both,
 and `vernier eval --protocol llamacpp` the file. Where rows are not whole blocks of a type, those weights stay floats; a
-type whose blocks are wider than the model is left out. Then imatrix files: Vernier's to llama-quantize, llama-imatrix's to Vernier.
+type whose blocks are wider than the model is left out. Then imatrix files: Vernier's to llama-quantize,
+llama-imatrix's to Vernier.
 Exits 1 where something does not load or the perplexities differ by more than 0.5 % (llama.cpp rounds the activations).
 """
 
@@ -31,7 +32,7 @@ def run(*command):
 
 class Race:
     def __init__(self, options, work):
-        self.options, self.work, self.failed, self.rows = options, pathlib.Path(work), False, []
+        self.options, self.work, self.failed = options, pathlib.Path(work), False
 
     def theirs(self, path):
         for _ in range(5):  # what llama-perplexity prints last can be lost when it ends
@@ -73,8 +74,8 @@ class Race:
             a, split, b = self.theirs(whole), self.theirs(parts), self.ours(whole)
             good = abs(a / b - 1) <= 0.005 and split == a and "-of-" in parts.name
             self.failed |= not good
-            self.rows.append((name, kind, a, b, len(list(parts.parent.glob("*.gguf")))))
-            print(f"{name} {kind}: llama.cpp {a}, in {self.rows[-1][-1]} parts {split}, vernier {b:.4f} "
+            count = len(list(parts.parent.glob("*.gguf")))
+            print(f"{name} {kind}: llama.cpp {a}, in {count} parts {split}, vernier {b:.4f} "
                   f"({100 * (a / b - 1):+.2f} %)" + ("" if good else "  FAILED"), flush=True)
 
     def imatrix(self, model):
