@@ -1,6 +1,8 @@
 # Each folder of src/ is a layer and a static library that links the layers below it; together they are vernier_core.
 # tools/check-layers holds includes to the same order.
 include(Processor)
+include(PrecompiledHeaders)
+set(VERNIER_READERS base io arch containers pipeline)  # layers whose code the fuzz targets explore
 function(vernier_layer name)
   cmake_parse_arguments(arg "" "" "BELOW;THIRD_PARTY;SOURCES" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.cc)
@@ -17,6 +19,14 @@ function(vernier_layer name)
   endforeach()
   target_link_libraries(vn_${name} PUBLIC ${arg_THIRD_PARTY})
   set_property(GLOBAL APPEND PROPERTY vernier_third_party ${arg_THIRD_PARTY})
+  set(headers vn_tensor)
+  if(VERNIER_FUZZ AND name IN_LIST VERNIER_READERS)  # coverage feedback here alone: in the arithmetic it would only slow the tests
+    target_compile_options(vn_${name} PRIVATE -fsanitize=fuzzer-no-link)
+    set(headers vn_base)
+  elseif(name STREQUAL base)
+    set(headers vn_base)
+  endif()
+  vernier_precompile(vn_${name} ${headers})
 endfunction()
 
 vernier_layer(base THIRD_PARTY fmt::fmt spdlog::spdlog nlohmann_json::nlohmann_json Threads::Threads OpenMP::OpenMP_CXX)
@@ -92,3 +102,4 @@ vernier_units(cli cli/command.h CommandDescriptor commands command)
 file(GLOB_RECURSE cli_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cli/*.cc)
 add_executable(vernier ${cli_sources} ${vernier_units_source})
 target_link_libraries(vernier PRIVATE vernier_core fmt::fmt nlohmann_json::nlohmann_json CLI11::CLI11)
+vernier_precompile(vernier vernier <CLI/CLI.hpp>)

@@ -101,8 +101,9 @@ void print_result(const ConvertCommand& command, const RepackResult& result) {
 int run_convert(ConvertCommand& command) {
   command.common.apply();
   RoundingOptions& rounding = command.options.rounding;
-  if (!rounding.allowed && (command.names_grids() || rounding.all))
-    return usage_error("--grid, --recipe, --set and --all say how to round weights, which only --requantize does");
+  if (!rounding.allowed && (command.names_grids() || rounding.all || rounding.float_type))
+    return usage_error(
+        "--grid, --recipe, --set, --float-type and --all say how to round weights, which only --requantize does");
   if (command.names_grids()) {
     auto recipe = rounding_recipe(command);
     if (!recipe.ok()) {
@@ -133,6 +134,10 @@ std::function<int()> setup(CLI::App& app) {
   app.add_option("--set", command->sets, "with --requantize: KEY=VALUE of a recipe's weights; may be repeated")
       ->allow_extra_args(false)
       ->type_name("KEY=VALUE");
+  app.add_option("--float-type", options.rounding.float_type,
+                 "with --requantize: type of weights that become floats (default: the 16-bit type of their scales)")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, DType>{{"f32", DType::f32}, {"f16", DType::f16}, {"bf16", DType::bf16}}));
   app.add_flag("--all", options.rounding.all, "with --requantize: round weights that could stay, too");
   add_bytes_option(app, "--max-shard", options.max_shard_bytes, "largest weight file (default: 4G; gguf: one file)");
   add_no_verify_option(app, command->no_verify);
@@ -141,7 +146,8 @@ std::function<int()> setup(CLI::App& app) {
       R"(Codes and scales stay what they are, so the new folder is the same model bit for bit. What the container cannot hold is
 listed before anything is written, every weight of it with --json. With --requantize it is rounded instead, and the error that
 this adds to each weight is reported; weights whose codes fit a finer layout add none. A model of floats is rounded to the
-grid that is named, or written as it is without --requantize.
+grid that is named, or written as it is without --requantize. Into safetensors, which hold no codes, the values are written;
+--float-type f32 keeps every one exactly.
 
 Examples:
   vernier convert my-model-gptq -o my-model-ct --container compressed-tensors
@@ -149,6 +155,7 @@ Examples:
   vernier convert model.gguf -o my-model --container vernier
   vernier convert my-model-w4 -o my-model-gguf --container gguf --requantize --max-shard 2G
   vernier convert model-f16.gguf -o my-model-q4 --container gguf --requantize --recipe gguf-q4_k
+  vernier convert model-q4_k_m.gguf -o my-model-floats --container safetensors --requantize --float-type f32
   vernier convert model-q8_0.gguf -o my-model-q4 --container gguf --requantize --grid q4_k --all)");
   return [command] { return run_convert(*command); };
 }

@@ -91,10 +91,10 @@ Status TargetGrids::round(std::size_t i, const RoundingOptions& rounding, Weight
   WeightPlan other = weight;
   other.column_groups = false;
   const auto near = nearest(i, *weight.grid, other);
-  if (!near) return round_to_float(i, weight, move);
+  if (!near) return round_to_float(i, rounding, weight, move);
   if (rounding.recipe) {
     const WeightSpec spec = weight_spec_for(*rounding.recipe, weight.name);
-    if (spec.bits >= 16) return round_to_float(i, weight, move);
+    if (spec.bits >= 16) return round_to_float(i, rounding, weight, move);
     other.grid = grid_spec(spec, half_of(*weight.grid));
     move.range = range_spec(spec);
     VN_TRY(make_grid(*other.grid));
@@ -108,9 +108,9 @@ Status TargetGrids::round(std::size_t i, const RoundingOptions& rounding, Weight
   return {};
 }
 
-Status TargetGrids::round_to_float(std::size_t i, WeightPlan& weight, Move& move) {
+Status TargetGrids::round_to_float(std::size_t i, const RoundingOptions& rounding, WeightPlan& weight, Move& move) {
   if (weight.activation) return holds(i, weight);
-  weight.dtype = half_of(*weight.grid);
+  weight.dtype = rounding.float_type.value_or(half_of(*weight.grid));
   weight.grid.reset();
   weight.column_groups = false;
   move.round = true;

@@ -25,6 +25,7 @@ struct RoundingOptions {
   bool allowed = false;
   bool all = false;  // weights that the container holds as they are, too
   std::optional<Recipe> recipe = {};
+  std::optional<DType> float_type = {};  // of weights that become floats; none: the 16-bit type of their scales
 };
 
 class TargetGrids {
@@ -38,7 +39,7 @@ class TargetGrids {
  private:
   Status holds(std::size_t i, const WeightPlan& weight);
   Status round(std::size_t i, const RoundingOptions& rounding, WeightPlan& weight, Move& move);
-  Status round_to_float(std::size_t i, WeightPlan& weight, Move& move);
+  Status round_to_float(std::size_t i, const RoundingOptions& rounding, WeightPlan& weight, Move& move);
   // The grid the container holds that is nearest to `from`: bits of a code first, then whether it is symmetric, then
   // stored bits. Plain integers and the block types of evenly spaced levels.
   std::optional<GridSpec> nearest(std::size_t i, const GridSpec& from, WeightPlan weight);

@@ -132,6 +132,24 @@ TEST_F(GgufConvert, FloatsAreAModelLikeAnyOther) {
   EXPECT_NE(again.err.find("already quantized"), std::string::npos) << again.err;
 }
 
+TEST_F(GgufConvert, ScoresAsItsValuesInFloatDo) {
+  const std::string text = dir_.path("text.txt");
+  std::string words;
+  for (int i = 0; i < 60; ++i) words += fmt::format("The {} wind blew over {} hills, and night came. ", i, i * 7);
+  VN_ASSERT_OK(write_file_atomic(text, words));
+  const auto perplexity = [&](const std::string& model) {
+    const Outcome out = run({"eval", model}, {"--text", text, "--ctx", "64"});
+    EXPECT_EQ(out.exit_code, 0) << out.err;
+    return parse_json(out.out, "out").value()["perplexity"].get<double>();
+  };
+  quantize(books_, first_, {"--recipe", "gguf-q3_k_m", "--container", "gguf"});
+  const Json made = convert(first_, second_, "safetensors", {"--requantize", "--float-type", "f32"});
+  EXPECT_EQ(made["quantized_tensors"], 0);
+  for (const Json& weight : made["requantized"]) EXPECT_EQ(weight["error"], 0) << weight.dump();
+  EXPECT_EQ(parse_json(read_file(second_ + "/config.json"), "config").value()["torch_dtype"], "float32");
+  EXPECT_NEAR(perplexity(first_), perplexity(second_), 1e-4);
+}
+
 TEST_F(GgufConvert, EveryArchitectureComesBack) {
   for (const char* name : {"llama-biases", "llama-llama3", "llama-tied", "mistral", "mixtral", "qwen3"}) {
     SCOPED_TRACE(name);

@@ -2,7 +2,7 @@
 
     llama_cpp.py BIN TEXT MODEL... [--vernier build/vernier]
 
-BIN: a folder with llama-perplexity, llama-quantize and llama-imatrix. TEXT: to score, at least 16 pieces of 256 tokens.
+BIN: a folder with llama-perplexity, llama-quantize and llama-imatrix. TEXT: to score, at least 17 pieces of 256 tokens.
 MODEL: float checkpoints. Every block type is written of each model, whole and in parts; llama-perplexity scores both,
 and `vernier eval --protocol llamacpp` the file. Where rows are not whole blocks of a type, those weights stay floats; a
 type whose blocks are wider than the model is left out. Then imatrix files: Vernier's to llama-quantize,
@@ -33,18 +33,21 @@ def run(*command):
 class Race:
     def __init__(self, options, work):
         self.options, self.work, self.failed = options, pathlib.Path(work), False
+        # llama.cpp scores "\r" as a token of its own; Vernier reads text as Python does.
+        self.text = self.work / "text.txt"
+        self.text.write_text(pathlib.Path(options.text).read_text(encoding="utf-8"), encoding="utf-8", newline="\n")
 
     def theirs(self, path):
-        for _ in range(5):  # what llama-perplexity prints last can be lost when it ends
-            text = run(f"{self.options.bin}/llama-perplexity", "-m", path, "-f", self.options.text, "-c", PIECE, "-b", PIECE,
-                       "--chunks", PIECES, "-t", 2)
-            if found := re.search(rf"\[{PIECES}\]([0-9.]+),", text):
-                return float(found[1])
+        # One piece more than is read: what llama-perplexity prints last can be lost when it ends.
+        text = run(f"{self.options.bin}/llama-perplexity", "-m", path, "-f", self.text, "-c", PIECE, "-b", PIECE, "--chunks",
+                   PIECES + 1, "-t", 2)
+        if found := re.search(rf"\[{PIECES}\]([0-9.]+),", text):
+            return float(found[1])
         sys.exit(f"{path}: llama-perplexity gives no estimate:\n{text[-1500:]}")
 
     def ours(self, path):
         tokens = PIECE * PIECES
-        text = run(self.options.vernier, "eval", path, "--protocol", "llamacpp", "--text", self.options.text, "--ctx",
+        text = run(self.options.vernier, "eval", path, "--protocol", "llamacpp", "--text", self.text, "--ctx",
                    PIECE, "--tokens", tokens, "--json", "--quiet")
         return json.loads(text)["perplexity"]
 
@@ -81,21 +84,21 @@ class Race:
     def imatrix(self, model):
         vernier, bins, work = self.options.vernier, self.options.bin, self.work
         name = pathlib.Path(model).name
-        run(vernier, "convert", model, "-o", work / "floats", "--container", "gguf")
-        floats = work / "floats" / "model.gguf"
+        run(vernier, "convert", model, "-o", work / f"{name}-floats", "--container", "gguf")
+        floats = work / f"{name}-floats" / "model.gguf"
         for kind in ("gguf", "dat"):
-            run(vernier, "imatrix", model, "-o", work / f"ours.{kind}", "--calib", self.options.text, "--samples", 16,
-                "--ctx", PIECE, "--format", kind, "--quiet")
-            out = run(f"{bins}/llama-quantize", "--imatrix", work / f"ours.{kind}", floats, work / "theirs.gguf", "Q4_K_M", 2)
+            run(vernier, "imatrix", model, "-o", ours := work / f"{name}-ours.{kind}", "--calib", self.text, "--samples",
+                16, "--ctx", PIECE, "--format", kind, "--quiet")
+            out = run(f"{bins}/llama-quantize", "--imatrix", ours, floats, work / "theirs.gguf", "Q4_K_M", 2)
             used = re.search(r"loaded (\d+) importance matrix entries", out)
             print(f"{name}: llama-quantize takes our {kind} imatrix, {used[1] if used else '?'} entries", flush=True)
             self.failed |= not used
-        run(f"{bins}/llama-imatrix", "-m", floats, "-f", self.options.text, "-o", work / "theirs.imatrix", "-c", PIECE,
-            "--chunks", PIECES, "-t", 2)
-        run(vernier, "quantize", model, "-o", work / "ours-theirs", "--recipe", "gguf-q4_k_m", "--container", "gguf",
-            "--imatrix", work / "theirs.imatrix", "--quiet")
-        print(f"{name}: vernier takes llama-imatrix's file; perplexity {self.ours(work / 'ours-theirs' / 'model.gguf'):.4f}",
-              flush=True)
+        for kind in ("gguf", "dat"):
+            theirs = work / f"{name}-theirs.{kind}"
+            run(f"{bins}/llama-imatrix", "-m", floats, "-f", self.text, "-o", theirs, "--output-format", kind, "-c", PIECE,
+                "--chunks", PIECES, "-t", 2)
+            ours = self.write(model, "q4_0", f"{name}-theirs-{kind}", "--imatrix", theirs)
+            print(f"{name} q4_0: vernier takes llama-imatrix's {kind}; perplexity {self.ours(ours):.4f}", flush=True)
 
 
 def main():
@@ -109,7 +112,7 @@ def main():
         race = Race(options, work)
         for model in options.models:
             race.types(model)
-        race.imatrix(options.models[0])
+            race.imatrix(model)
     sys.exit(race.failed)
 
 

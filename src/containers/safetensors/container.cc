@@ -21,9 +21,23 @@ Result<std::vector<Tensor>> encode(const WeightPlan& plan, const GridPart&) {
   return fail(ErrorCode::unsupported, "container safetensors holds floats only, but {} is quantized", plan.name);
 }
 
+// The type that holds every matrix of the plan; empty where there is none.
+std::string widest_type(const OutputPlan& plan) {
+  std::optional<DType> widest;
+  for (const WeightPlan& weight : plan.weights) {
+    if (weight.shape.rank() != 2) continue;
+    widest = widest.value_or(weight.dtype) == weight.dtype ? weight.dtype : DType::f32;
+  }
+  return !widest ? "" : *widest == DType::f16 ? "float16" : *widest == DType::bf16 ? "bfloat16" : "float32";
+}
+
 Result<Json> config(const OutputPlan& plan) {
   Json config = plan.config();
   config.erase("quantization_config");
+  // Loaders convert every tensor to the type that the config names.
+  if (const std::string type = widest_type(plan); !type.empty())
+    for (const char* key : {"torch_dtype", "dtype"})
+      if (config.contains(key)) config[key] = type;
   return config;
 }
 
