@@ -137,7 +137,9 @@ std::function<int()> setup(CLI::App& app) {
   app.add_option("--float-type", options.rounding.float_type,
                  "with --requantize: type of weights that become floats (default: the 16-bit type of their scales)")
       ->transform(CLI::CheckedTransformer(
-          std::map<std::string, DType>{{"f32", DType::f32}, {"f16", DType::f16}, {"bf16", DType::bf16}}));
+                      std::map<std::string, DType>{{"f32", DType::f32}, {"f16", DType::f16}, {"bf16", DType::bf16}})
+                      .description("{f32,f16,bf16}"))
+      ->type_name("TYPE");
   app.add_flag("--all", options.rounding.all, "with --requantize: round weights that could stay, too");
   add_bytes_option(app, "--max-shard", options.max_shard_bytes, "largest weight file (default: 4G; gguf: one file)");
   add_no_verify_option(app, command->no_verify);
