@@ -7,6 +7,7 @@
 #include "base/fail.h"
 #include "cli/byte_tokenizer.h"
 #include "cli/model_writer.h"
+#include "io/torch_dtype.h"
 
 namespace vernier {
 namespace {
@@ -52,10 +53,6 @@ const std::map<std::string, Family>& families() {
       {"qwen3", {"Qwen3ForCausalLM", [](const ModelSize&, Json& config) { config["use_sliding_window"] = false; }}},
   };
   return table;
-}
-
-const char* torch_name(DType dtype) {
-  return dtype == DType::bf16 ? "bfloat16" : dtype == DType::f16 ? "float16" : "float32";
 }
 
 Status check_size(const ModelSize& size) {

@@ -1,7 +1,11 @@
 // Plain float checkpoints as Hugging Face saves them.
 #include "containers/container.h"
+
+#include <set>
+
 #include "base/fail.h"
 #include "containers/stored_source.h"
+#include "io/torch_dtype.h"
 
 namespace vernier {
 namespace {
@@ -21,23 +25,16 @@ Result<std::vector<Tensor>> encode(const WeightPlan& plan, const GridPart&) {
   return fail(ErrorCode::unsupported, "container safetensors holds floats only, but {} is quantized", plan.name);
 }
 
-// The type that holds every matrix of the plan; empty where there is none.
-std::string widest_type(const OutputPlan& plan) {
-  std::optional<DType> widest;
-  for (const WeightPlan& weight : plan.weights) {
-    if (weight.shape.rank() != 2) continue;
-    widest = widest.value_or(weight.dtype) == weight.dtype ? weight.dtype : DType::f32;
-  }
-  return !widest ? "" : *widest == DType::f16 ? "float16" : *widest == DType::bf16 ? "bfloat16" : "float32";
-}
-
 Result<Json> config(const OutputPlan& plan) {
   Json config = plan.config();
   config.erase("quantization_config");
-  // Loaders convert every tensor to the type that the config names.
-  if (const std::string type = widest_type(plan); !type.empty())
-    for (const char* key : {"torch_dtype", "dtype"})
-      if (config.contains(key)) config[key] = type;
+  // Loaders convert every tensor to the type that the config names: one that holds every matrix.
+  std::set<DType> types;
+  for (const WeightPlan& weight : plan.weights)
+    if (weight.shape.rank() == 2 && is_float(weight.dtype)) types.insert(weight.dtype);
+  for (const char* key : {"torch_dtype", "dtype"})
+    if (config.contains(key) && !types.empty())
+      config[key] = torch_name(types.size() == 1 ? *types.begin() : DType::f32);
   return config;
 }
 

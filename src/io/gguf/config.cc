@@ -8,6 +8,7 @@
 
 #include "base/fail.h"
 #include "io/gguf/checkpoint.h"
+#include "io/torch_dtype.h"
 
 namespace vernier {
 namespace {
@@ -138,7 +139,7 @@ class ConfigBuilder {
     for (const auto& [name, tensor] : tensors_) blocks = blocks || !tensor->type->dtype;
     const auto embedding = tensors_.find("token_embd.weight");
     const auto dtype = embedding == tensors_.end() ? std::nullopt : embedding->second->type->dtype;
-    return blocks || dtype == DType::f16 ? "float16" : dtype == DType::bf16 ? "bfloat16" : "float32";
+    return torch_name(blocks ? DType::f16 : dtype.value_or(DType::f32));
   }
 
   Status rope(const std::vector<float>& factors) {
